@@ -1,0 +1,3 @@
+module github.com/rescind/rescind
+
+go 1.26
