@@ -1,0 +1,288 @@
+package rescind
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Defaults of [Config].
+const (
+	DefaultAccessLifetime  = 5 * time.Minute
+	DefaultIdleTimeout     = 24 * time.Hour
+	DefaultSessionLifetime = 30 * 24 * time.Hour
+	DefaultRetention       = 90 * 24 * time.Hour
+	MaxAccessLifetime      = 24 * time.Hour
+	DefaultClient          = "app"
+)
+
+// LimitPolicy says what a login does when its subject has enough sessions.
+type LimitPolicy string
+
+// Policies for Config.MaxSessions.
+const (
+	LimitRefuse    LimitPolicy = "refuse"
+	LimitEndOldest LimitPolicy = "end-oldest"
+)
+
+// Config is what an Authority is made from. Store, Keys and Issuer are required.
+type Config struct {
+	Store  Store
+	Keys   Keys
+	Issuer string // the iss of every token: an absolute URL without query or fragment
+
+	Audience        string // of sessions and checks that name none; default: the issuer
+	AccessLifetime  time.Duration
+	IdleTimeout     time.Duration
+	SessionLifetime time.Duration
+	MaxSessions     int // of one subject at once; 0: any number
+	LimitPolicy     LimitPolicy
+	Retention       time.Duration // of ended sessions and of events
+
+	Logger *slog.Logger
+	// WithoutUpkeep leaves purge and key rotation to calls of Upkeep.
+	WithoutUpkeep bool
+}
+
+// Authority judges. It issues, checks, refreshes and revokes, and is the only
+// place where the rules stand. All methods may be called concurrently.
+type Authority struct {
+	store     Store
+	keys      Keys
+	issuer    string
+	audience  string
+	access    time.Duration
+	idle      time.Duration
+	lifetime  time.Duration
+	max       int
+	policy    LimitPolicy
+	retention time.Duration
+	log       *slog.Logger
+
+	set     atomic.Pointer[settings]
+	loading sync.Mutex
+	stop    context.CancelFunc
+	done    chan struct{}
+	cursor  []byte // of the purge round; used by Upkeep alone
+	upkeep  sync.Mutex
+}
+
+// settings is one version of the stored configuration, read and unsealed.
+type settings struct {
+	version uint64
+	epoch   string
+	ring    KeyRing
+	clients map[string]*Client
+	stored  StoreConfig
+}
+
+const (
+	serverKind   = "server"
+	issuerDocID  = "issuer"
+	upkeepEvery  = time.Minute
+	conflictsMax = 64 // attempts of a compare-and-swap before it counts as unavailable
+)
+
+// New returns an Authority over a store. On a new store it makes the first keys;
+// on one that belongs to another issuer it fails. Upkeep runs in the background
+// until Close.
+func New(ctx context.Context, c Config) (*Authority, error) {
+	a := &Authority{
+		store: c.Store, keys: c.Keys, issuer: c.Issuer,
+		audience: or(c.Audience, c.Issuer),
+		access:   or(c.AccessLifetime, DefaultAccessLifetime),
+		idle:     or(c.IdleTimeout, DefaultIdleTimeout),
+		lifetime: or(c.SessionLifetime, DefaultSessionLifetime),
+		max:      c.MaxSessions, policy: or(c.LimitPolicy, LimitRefuse),
+		retention: or(c.Retention, DefaultRetention),
+		log:       c.Logger,
+	}
+	if a.log == nil {
+		a.log = slog.New(slog.DiscardHandler)
+	}
+	if c.Store == nil || c.Keys == nil {
+		return nil, invalid("an authority needs a store and keys")
+	}
+	u, err := url.Parse(c.Issuer)
+	if err != nil || !u.IsAbs() || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil || len(c.Issuer) > MaxAudience {
+		return nil, invalid("the issuer must be an absolute URL without user, query or fragment, as in https://login.example.com")
+	}
+	switch {
+	case a.policy != LimitRefuse && a.policy != LimitEndOldest:
+		return nil, invalid("limit policy is %q or %q", LimitRefuse, LimitEndOldest)
+	case a.max < 0 || a.max > 1000:
+		return nil, invalid("max sessions is 0 to 1000")
+	case a.retention < 0:
+		return nil, invalid("retention cannot be negative")
+	case !validAudience(a.audience):
+		return nil, invalid("an audience has 1 to %d printable ASCII characters", MaxAudience)
+	}
+	if err := checkLifetimes(a.access, a.idle, a.lifetime); err != nil {
+		return nil, err
+	}
+	if err := a.prepare(ctx); err != nil {
+		return nil, err
+	}
+	if !c.WithoutUpkeep {
+		var background context.Context
+		background, a.stop = context.WithCancel(context.Background())
+		a.done = make(chan struct{})
+		go a.keepUp(background)
+	}
+	return a, nil
+}
+
+// Close ends the upkeep. The store stays open: it belongs to who opened it.
+func (a *Authority) Close() {
+	if a.stop != nil {
+		a.stop()
+		<-a.done
+	}
+}
+
+// Issuer returns the iss of every token.
+func (a *Authority) Issuer() string { return a.issuer }
+
+// Audience returns the audience of sessions and checks that name none.
+func (a *Authority) Audience() string { return a.audience }
+
+// Now returns the store's time.
+func (a *Authority) Now() time.Time { return a.store.Now() }
+
+// Ready reports whether the store answers.
+func (a *Authority) Ready(ctx context.Context) error {
+	_, err := a.store.ConfigVersion(ctx)
+	return unavailable("ready", err)
+}
+
+// prepare claims the store for this issuer and makes the keys that it lacks.
+func (a *Authority) prepare(ctx context.Context) error {
+	return a.configure(ctx, func(cfg StoreConfig, now time.Time) (Change, error) {
+		change, err := a.keys.Maintain(cfg, now)
+		if err != nil {
+			return change, err
+		}
+		for _, d := range cfg.Documents {
+			if d.Kind != serverKind || d.ID != issuerDocID {
+				continue
+			}
+			if string(d.Value) != a.issuer {
+				return change, invalid("this store belongs to the issuer %s, not %s: its tokens name it; start with that issuer, or with another store", d.Value, a.issuer)
+			}
+			return change, nil
+		}
+		change.Expect = cfg.Version
+		change.Documents = append(change.Documents, Document{Kind: serverKind, ID: issuerDocID, Value: []byte(a.issuer)})
+		return change, nil
+	})
+}
+
+// configure plans a change against the newest configuration and applies it,
+// again if somebody else was faster, and then loads what is in force.
+func (a *Authority) configure(ctx context.Context, plan func(StoreConfig, time.Time) (Change, error)) error {
+	_, err := a.configureAt(ctx, plan)
+	return err
+}
+
+func (a *Authority) configureAt(ctx context.Context, plan func(StoreConfig, time.Time) (Change, error)) (Position, error) {
+	for range conflictsMax {
+		cfg, err := a.store.Config(ctx)
+		if err != nil {
+			return 0, unavailable("configuration", err)
+		}
+		change, err := plan(cfg, a.store.Now())
+		if err != nil {
+			return 0, err
+		}
+		var at Position
+		if !change.Empty() {
+			at, err = a.store.Configure(ctx, change)
+			if errors.Is(err, ErrConflict) {
+				continue
+			}
+			if err != nil {
+				return 0, unavailable("configure", err)
+			}
+		}
+		if _, err := a.reload(ctx); err != nil {
+			return 0, err
+		}
+		return at, nil
+	}
+	return 0, fmt.Errorf("%w: the configuration keeps changing", ErrUnavailable)
+}
+
+// reload reads the stored configuration and keeps it, unless a newer one is kept.
+func (a *Authority) reload(ctx context.Context) (*settings, error) {
+	cfg, err := a.store.Config(ctx)
+	if err != nil {
+		return a.set.Load(), unavailable("configuration", err)
+	}
+	a.loading.Lock()
+	defer a.loading.Unlock()
+	if old := a.set.Load(); old != nil && old.version >= cfg.Version {
+		return old, nil
+	}
+	set := &settings{version: cfg.Version, epoch: hex.EncodeToString(cfg.Epoch[:]), clients: map[string]*Client{}, stored: cfg}
+	if set.ring, err = a.keys.Load(cfg); err != nil {
+		return a.set.Load(), unavailable("keys", err)
+	}
+	for _, d := range cfg.Documents {
+		if d.Kind != clientKind {
+			continue
+		}
+		c, err := parseClient(d)
+		if err != nil {
+			return a.set.Load(), unavailable("clients", err)
+		}
+		set.clients[c.ID] = c
+	}
+	a.set.Store(set)
+	return set, nil
+}
+
+// latest returns the settings in force now, asking the store whether they are.
+func (a *Authority) latest(ctx context.Context) (*settings, error) {
+	v, err := a.store.ConfigVersion(ctx)
+	if err != nil {
+		return nil, unavailable("configuration", err)
+	}
+	if set := a.set.Load(); set.version >= v {
+		return set, nil
+	}
+	return a.reload(ctx)
+}
+
+func checkLifetimes(access, idle, lifetime time.Duration) error {
+	switch {
+	case access < MinAccess || access > MaxAccessLifetime:
+		return invalid("an access token lives %s to %s", MinAccess, MaxAccessLifetime)
+	case idle < time.Second:
+		return invalid("an idle timeout is at least a second")
+	case lifetime < time.Second || lifetime > MaxLifetime:
+		return invalid("a session lives a second to %s", MaxLifetime)
+	}
+	return nil
+}
+
+func validAudience(s string) bool { return s != "" && len(s) <= MaxAudience && printable(s) }
+
+func or[T comparable](v, otherwise T) T {
+	var zero T
+	if v == zero {
+		return otherwise
+	}
+	return v
+}
+
+func newTokenID() (id TokenID) {
+	_, _ = rand.Read(id[:]) // never fails: crypto/rand ends the process instead
+	return id
+}
