@@ -1,0 +1,170 @@
+package keys
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/rescind/rescind"
+)
+
+var start = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+
+func newMaster(t testing.TB) Master {
+	t.Helper()
+	b := make([]byte, 32)
+	_, _ = rand.Read(b)
+	m, err := ParseMaster(base64.StdEncoding.EncodeToString(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func newKeeper(t testing.TB, opts Options) *Keeper {
+	t.Helper()
+	k, err := New(newMaster(t), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+// config is a store's configuration, as far as keys are concerned.
+type config struct{ rescind.StoreConfig }
+
+// apply does what a store's Configure does.
+func (c *config) apply(t testing.TB, ch rescind.Change, err error) rescind.Change {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ch.Expect != c.Version {
+		t.Fatalf("change expects version %d, the configuration has %d", ch.Expect, c.Version)
+	}
+	if ch.Empty() {
+		return ch
+	}
+	next := c.Clone()
+	next.Version++
+	for _, d := range ch.Documents {
+		at := -1
+		for i := range next.Documents {
+			if next.Documents[i].Kind == d.Kind && next.Documents[i].ID == d.ID {
+				at = i
+			}
+		}
+		switch {
+		case d.Value == nil && at < 0:
+			t.Fatalf("change deletes %s, which is not there", d.ID)
+		case d.Value == nil:
+			next.Documents = append(next.Documents[:at], next.Documents[at+1:]...)
+		case at < 0:
+			next.Documents = append(next.Documents, d)
+		default:
+			next.Documents[at] = d
+		}
+		if len(d.Value) > 64<<10 {
+			t.Fatalf("document of %d bytes", len(d.Value))
+		}
+	}
+	c.StoreConfig = next
+	return ch
+}
+
+func (c *config) maintain(t testing.TB, k *Keeper, now time.Time) rescind.Change {
+	t.Helper()
+	ch, err := k.Maintain(c.StoreConfig, now)
+	return c.apply(t, ch, err)
+}
+
+func (c *config) load(t testing.TB, k *Keeper) *ring {
+	t.Helper()
+	r, err := k.Load(c.StoreConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.(*ring)
+}
+
+func newRing(t testing.TB, opts Options) *ring {
+	t.Helper()
+	k := newKeeper(t, opts)
+	c := &config{}
+	c.maintain(t, k, start)
+	return c.load(t, k)
+}
+
+func someClaims() rescind.Claims {
+	var id rescind.TokenID
+	_, _ = rand.Read(id[:])
+	return rescind.Claims{
+		Issuer:    "https://rescind.example",
+		Subject:   "user-4711",
+		Client:    "app",
+		Audience:  []string{"https://api.example"},
+		Scope:     "read write profile",
+		Session:   rescind.NewSessionID(rescind.Tag{1, 2, 3}),
+		ID:        id,
+		IssuedAt:  time.Unix(start.Unix(), 0),
+		ExpiresAt: time.Unix(start.Unix()+300, 0),
+		Extra:     json.RawMessage(`{"tenant":"acme","roles":["admin","billing"],"plan":{"name":"gold"}}`),
+	}
+}
+
+// BenchmarkVerify compares with golang-jwt v5, which checks no state. Both read
+// the same token; run with -count and compare the medians of one run.
+func BenchmarkVerify(b *testing.B) {
+	for _, alg := range []string{ES256, EdDSA, RS256} {
+		r := newRing(b, Options{Algorithm: alg})
+		c := someClaims()
+		token, err := r.Sign(&c)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run(alg+"/rescind", func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := r.Verify(token); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		b.Run(alg+"/golang-jwt", func(b *testing.B) {
+			b.ReportAllocs()
+			parser := jwt.NewParser(jwt.WithValidMethods([]string{alg}), jwt.WithTimeFunc(func() time.Time { return start }))
+			find := func(*jwt.Token) (any, error) { return r.signer.public, nil }
+			for b.Loop() {
+				if _, err := parser.ParseWithClaims(token, jwt.MapClaims{}, find); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkSign(b *testing.B) {
+	r := newRing(b, Options{})
+	c := someClaims()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := r.Sign(&c); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkMAC(b *testing.B) {
+	r := newRing(b, Options{})
+	msg := make([]byte, 70)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := r.MAC(r.current, msg); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
