@@ -109,6 +109,9 @@ func (a *Authority) Issue(ctx context.Context, l Login) (Grant, error) {
 		}
 		switch _, err = a.store.Create(ctx, step); {
 		case err == nil:
+			if err := a.stillRegistered(ctx, set, &s, now); err != nil {
+				return Grant{}, err
+			}
 			return grant, nil
 		case !errors.Is(err, ErrConflict):
 			return Grant{}, unavailable("create", err)
@@ -116,6 +119,25 @@ func (a *Authority) Issue(ctx context.Context, l Login) (Grant, error) {
 		s.ID = NewSessionID(s.ID.Tag())
 	}
 	return Grant{}, fmt.Errorf("%w: too many logins of one subject at once", ErrUnavailable)
+}
+
+// stillRegistered takes a login back whose client was removed while it was under
+// way: that removal moved the client's cutoff before this session was born.
+func (a *Authority) stillRegistered(ctx context.Context, set *settings, s *Session, now time.Time) error {
+	newest, err := a.latest(ctx)
+	if err != nil || newest == set {
+		return err
+	}
+	_, gone := newest.client(s.Client)
+	if gone == nil {
+		return nil
+	}
+	e := s.event(EventSessionEnded, ActorSelf, now)
+	e.Reason = string(ReasonClient)
+	if _, err := a.store.End(ctx, End{Session: s.ID, At: now, Reason: ReasonClient, Event: e}); err != nil {
+		return unavailable("end", err)
+	}
+	return gone
 }
 
 func (l *Login) validate() error {
