@@ -194,7 +194,7 @@ func normalClaims(raw json.RawMessage) (json.RawMessage, error) {
 	if err := json.Compact(&buf, raw); err != nil {
 		return nil, invalid("claims are no JSON: %v", err)
 	}
-	if string(buf.Bytes()) == "null" || string(buf.Bytes()) == "{}" {
+	if text := buf.String(); text == "null" || text == "{}" {
 		return nil, nil
 	}
 	dec := json.NewDecoder(bytes.NewReader(buf.Bytes()))
