@@ -1,10 +1,12 @@
 package rescind
 
 import (
+	"bytes"
 	"context"
 	"crypto/subtle"
 	"encoding/binary"
 	"errors"
+	"slices"
 	"strings"
 )
 
@@ -152,15 +154,10 @@ func sealToken(ring KeyRing, prefix, label string, key KeyID, body []byte) (Secr
 // agrees reports whether a JWT says exactly what the ledger says of it.
 func (a *Authority) agrees(c *Claims, s *Session, e *AccessEntry) bool {
 	if c.Issuer != a.issuer || c.Subject != s.Subject || c.Client != s.Client || c.Scope != s.scopeOf(e) ||
-		!c.IssuedAt.Equal(e.IssuedAt) || !c.ExpiresAt.Equal(e.ExpiresAt) || len(c.Audience) != len(s.Audience) {
+		!c.IssuedAt.Equal(e.IssuedAt) || !c.ExpiresAt.Equal(e.ExpiresAt) {
 		return false
 	}
-	for i := range c.Audience {
-		if c.Audience[i] != s.Audience[i] {
-			return false
-		}
-	}
-	return true
+	return slices.Equal(c.Audience, s.Audience) && bytes.Equal(c.Extra, s.Claims)
 }
 
 // read presents a token and looks its session up, under keys at least as new as
