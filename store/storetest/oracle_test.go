@@ -1,0 +1,11 @@
+package storetest
+
+import (
+	"testing"
+	"time"
+)
+
+// TestOracleKeepsTheContract also shows that the suite can be passed.
+func TestOracleKeepsTheContract(t *testing.T) {
+	Run(t, func(_ testing.TB, now func() time.Time) Instance { return NewOracle(now) })
+}
