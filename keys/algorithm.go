@@ -62,21 +62,30 @@ func generate(alg string) ([]byte, error) {
 	return x509.MarshalPKCS8PrivateKey(private)
 }
 
-// signer is a signing key, ready for use.
+// signer is a signing key, ready for use. Of a revoked one only the first fields
+// are set.
 type signer struct {
 	id      rescind.KeyID
 	alg     string
+	header  string // the first segment of every token signed here
+	revoked bool
 	method  jwt.SigningMethod
 	private crypto.Signer
 	public  crypto.PublicKey
-	size    int    // of a signature, in bytes
-	header  string // the first segment of every token signed here
+	size    int // of a signature, in bytes
 }
 
 // newSigner reads what generate made. The key must be one of its algorithm: a
 // key that could be used under two would let one be passed off as the other.
-func newSigner(id rescind.KeyID, alg string, secret []byte) (*signer, error) {
-	parsed, err := x509.ParsePKCS8PrivateKey(secret)
+func newSigner(from *key) (*signer, error) {
+	s := &signer{
+		id: from.id, alg: from.Alg, revoked: from.State == rescind.KeyRevoked, method: methods[from.Alg],
+		header: rawURL.EncodeToString([]byte(`{"typ":"at+jwt","alg":"` + from.Alg + `","kid":"` + from.id.String() + `"}`)),
+	}
+	if s.revoked {
+		return s, nil
+	}
+	parsed, err := x509.ParsePKCS8PrivateKey(from.secret)
 	if err != nil {
 		return nil, fmt.Errorf("not a private key: %w", err)
 	}
@@ -84,15 +93,9 @@ func newSigner(id rescind.KeyID, alg string, secret []byte) (*signer, error) {
 	if !ok {
 		return nil, fmt.Errorf("not a signing key: %T", parsed)
 	}
-	size, err := signatureSize(alg, private.Public())
-	if err != nil {
-		return nil, err
-	}
-	return &signer{
-		id: id, alg: alg, method: methods[alg], size: size,
-		private: private, public: private.Public(),
-		header: rawURL.EncodeToString([]byte(`{"typ":"at+jwt","alg":"` + alg + `","kid":"` + id.String() + `"}`)),
-	}, nil
+	s.private, s.public = private, private.Public()
+	s.size, err = signatureSize(s.alg, s.public)
+	return s, err
 }
 
 // signatureSize returns the one length a signature under a key has, and refuses

@@ -22,9 +22,14 @@ import (
 // has it and a copy of the store can make tokens; without it the store's keys
 // are lost, and with them every token. Every printed form is redacted.
 type Master struct {
-	// A pointer, because fmt prints an unexported field of another type without
-	// asking its Format method: all it finds is an address.
-	bytes *[masterSize]byte
+	// A function, because fmt prints an unexported field of another type without
+	// asking its Format method, and with some verbs even what a pointer points to.
+	// Of a function it finds an address.
+	bytes func() *[masterSize]byte
+}
+
+func newMaster(b [masterSize]byte) Master {
+	return Master{bytes: func() *[masterSize]byte { return &b }}
 }
 
 const masterSize = 32
@@ -36,14 +41,14 @@ func ParseMaster(text string) (Master, error) {
 	if len(text) != base64.RawStdEncoding.EncodedLen(masterSize) {
 		return Master{}, fmt.Errorf("%w: a master key is base64 of %d bytes", rescind.ErrInvalid, masterSize)
 	}
-	m := Master{bytes: new([masterSize]byte)}
-	if _, err := base64.RawStdEncoding.Strict().Decode(m.bytes[:], []byte(text)); err != nil {
+	var b [masterSize]byte
+	if _, err := base64.RawStdEncoding.Strict().Decode(b[:], []byte(text)); err != nil {
 		return Master{}, fmt.Errorf("%w: a master key is base64 of %d bytes", rescind.ErrInvalid, masterSize)
 	}
-	if *m.bytes == [masterSize]byte{} {
+	if b == [masterSize]byte{} {
 		return Master{}, fmt.Errorf("%w: a master key of zeros is none", rescind.ErrInvalid)
 	}
-	return m, nil
+	return newMaster(b), nil
 }
 
 // LoadMaster reads a master key from a file, as CreateMaster writes it. It
@@ -83,13 +88,13 @@ func LoadMaster(path string) (Master, error) {
 // is durable when it returns nil. It never overwrites: the error wraps
 // fs.ErrExist if the file is there.
 func CreateMaster(path string) (Master, error) {
-	m := Master{bytes: new([masterSize]byte)}
-	_, _ = rand.Read(m.bytes[:]) // never fails: crypto/rand ends the process instead
+	var b [masterSize]byte
+	_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the process instead
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return Master{}, fmt.Errorf("master key: %w", err)
 	}
-	_, err = f.WriteString(base64.StdEncoding.EncodeToString(m.bytes[:]) + "\n")
+	_, err = f.WriteString(base64.StdEncoding.EncodeToString(b[:]) + "\n")
 	err = errors.Join(err, f.Sync(), f.Close())
 	if err == nil {
 		err = syncDir(filepath.Dir(path))
@@ -98,7 +103,7 @@ func CreateMaster(path string) (Master, error) {
 		// Nothing has been sealed under it yet, and half a key helps nobody.
 		return Master{}, fmt.Errorf("master key: %w", errors.Join(err, os.Remove(path)))
 	}
-	return m, nil
+	return newMaster(b), nil
 }
 
 // LoadOrCreateMaster reads the file, or makes it if there is none. Created says
@@ -133,7 +138,7 @@ func syncDir(dir string) error {
 
 // derive returns a key of its own for each purpose (HKDF, RFC 5869).
 func (m Master) derive(purpose string, size int) ([]byte, error) {
-	k, err := hkdf.Key(sha256.New, m.bytes[:], nil, "rescind v1 "+purpose, size)
+	k, err := hkdf.Key(sha256.New, m.bytes()[:], nil, "rescind v1 "+purpose, size)
 	if err != nil {
 		return nil, fmt.Errorf("derive %s key: %w", purpose, err)
 	}

@@ -148,7 +148,7 @@ func (p *plan) settleSign() error {
 		if err := p.create(rescind.KeyUseSign, rescind.KeyCurrent, alg); err != nil {
 			return err
 		}
-	case current == nil: // revoked: whoever knows the JWKS has the next one already, if anyone does
+	case current == nil: // it was revoked: however young the next one is, something has to sign
 		p.enter(next, rescind.KeyCurrent)
 		next = nil
 	case next != nil && next.Alg != alg: // it has signed nothing yet

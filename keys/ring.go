@@ -18,10 +18,9 @@ type ring struct {
 	tag     *macKey
 	current rescind.KeyID // of the MAC keys
 	macs    map[rescind.KeyID]*macKey
-	signer  *signer                   // the current one
-	signers map[rescind.KeyID]*signer // next, current, retiring
-	headers map[string]*signer        // the same, by the header they write
-	revoked map[rescind.KeyID]string  // algorithms of revoked signing keys
+	signer  *signer // the current one
+	signers map[rescind.KeyID]*signer
+	headers map[string]*signer // the same, by the header they write
 	list    []rescind.KeyInfo
 	jwks    []byte
 }
@@ -39,30 +38,27 @@ func (k *Keeper) Load(cfg rescind.StoreConfig) (rescind.KeyRing, error) {
 		macs:    map[rescind.KeyID]*macKey{},
 		signers: map[rescind.KeyID]*signer{},
 		headers: map[string]*signer{},
-		revoked: map[rescind.KeyID]string{},
 	}
-	var signers []*signer
+	var public []*signer
 	for _, one := range all {
 		r.list = append(r.list, one.info())
 		switch one.Use {
 		case rescind.KeyUseTag:
-			r.tag = newMACKey(one.secret)
+			r.tag = newMACKey(one)
 		case rescind.KeyUseMAC:
-			r.macs[one.id] = newMACKey(one.secret)
+			r.macs[one.id] = newMACKey(one)
 			if one.State == rescind.KeyCurrent {
 				r.current = one.id
 			}
 		case rescind.KeyUseSign:
-			if one.State == rescind.KeyRevoked {
-				r.revoked[one.id] = one.Alg
-				continue
-			}
-			s, err := newSigner(one.id, one.Alg, one.secret)
+			s, err := newSigner(one)
 			if err != nil {
 				return nil, fmt.Errorf("key %s: %w: %w", one.id, ErrDamaged, err)
 			}
-			signers = append(signers, s)
 			r.signers[s.id], r.headers[s.header] = s, s
+			if !s.revoked {
+				public = append(public, s)
+			}
 			if one.State == rescind.KeyCurrent {
 				r.signer = s
 			}
@@ -73,7 +69,7 @@ func (k *Keeper) Load(cfg rescind.StoreConfig) (rescind.KeyRing, error) {
 	if r.tag == nil || r.signer == nil || r.macs[r.current] == nil {
 		return nil, fmt.Errorf("%w: some are missing (a new store has none until Maintain's change is applied)", ErrDamaged)
 	}
-	if r.jwks, err = jwks(signers); err != nil {
+	if r.jwks, err = jwks(public); err != nil {
 		return nil, fmt.Errorf("JWKS: %w", err)
 	}
 	return r, nil
@@ -136,10 +132,9 @@ type macState struct {
 	out  [sha256.Size]byte // here, so that it is not allocated anew for each sum
 }
 
-// newMACKey takes nil for a revoked key.
-func newMACKey(secret []byte) *macKey {
-	k := &macKey{revoked: secret == nil}
-	k.states.New = func() any { return &macState{hash: hmac.New(sha256.New, secret)} }
+func newMACKey(from *key) *macKey {
+	k := &macKey{revoked: from.State == rescind.KeyRevoked}
+	k.states.New = func() any { return &macState{hash: hmac.New(sha256.New, from.secret)} }
 	return k
 }
 

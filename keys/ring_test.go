@@ -2,7 +2,6 @@ package keys
 
 import (
 	"crypto/rand"
-	"encoding/base64"
 	"encoding/json"
 	"testing"
 	"time"
@@ -14,20 +13,15 @@ import (
 
 var start = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 
-func newMaster(t testing.TB) Master {
-	t.Helper()
-	b := make([]byte, 32)
-	_, _ = rand.Read(b)
-	m, err := ParseMaster(base64.StdEncoding.EncodeToString(b))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m
+func someMaster() Master {
+	var b [masterSize]byte
+	_, _ = rand.Read(b[:])
+	return newMaster(b)
 }
 
 func newKeeper(t testing.TB, opts Options) *Keeper {
 	t.Helper()
-	k, err := New(newMaster(t), opts)
+	k, err := New(someMaster(), opts)
 	if err != nil {
 		t.Fatal(err)
 	}

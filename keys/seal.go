@@ -143,6 +143,9 @@ func (k *Keeper) unseal(d rescind.Document) (*key, error) {
 	if err := decode(doc.Key, &one.attributes); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
+	if (one.State == rescind.KeyRevoked) != (len(one.secret) == 0) {
+		return nil, fmt.Errorf("%w: a %s key with %d bytes of secret", ErrDamaged, one.State, len(one.secret))
+	}
 	return one, nil
 }
 

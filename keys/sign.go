@@ -43,6 +43,9 @@ func (s *signer) sign(payload []byte) (string, error) {
 // appendClaims writes the claims in their one order.
 func appendClaims(b []byte, c *rescind.Claims) ([]byte, error) {
 	w := claimsWriter{b: append(b, '{')}
+	if c.Session.IsZero() || c.ID == (rescind.TokenID{}) {
+		w.fail(errMissing)
+	}
 	w.string("iss", c.Issuer)
 	w.string("sub", c.Subject)
 	w.string("client_id", c.Client)
@@ -89,8 +92,8 @@ func (w *claimsWriter) string(name, value string) {
 }
 
 func (w *claimsWriter) audience(all []string) {
-	if len(all) == 0 {
-		w.fail(fmt.Errorf("aud is empty"))
+	if len(all) == 0 || len(all) > rescind.MaxAudiences {
+		w.fail(fmt.Errorf("aud has %d members", len(all)))
 		return
 	}
 	if len(all) == 1 {

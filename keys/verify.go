@@ -34,9 +34,21 @@ func (r *ring) Verify(token string) (rescind.Claims, error) {
 // find chooses the key for a header. Nearly every token has one of the headers
 // that the ring's keys write; the others are read.
 func (r *ring) find(segment string) (*signer, error) {
-	if s := r.headers[segment]; s != nil {
-		return s, nil
+	s := r.headers[segment]
+	if s == nil {
+		var err error
+		if s, err = r.findBy(segment); err != nil {
+			return nil, err
+		}
 	}
+	if s.revoked {
+		return nil, rescind.ErrRevoked
+	}
+	return s, nil
+}
+
+// findBy reads a header that is not one that the ring's keys write.
+func (r *ring) findBy(segment string) (*signer, error) {
 	h, err := readHeader(segment)
 	if err != nil {
 		return nil, err
@@ -52,9 +64,6 @@ func (r *ring) find(segment string) (*signer, error) {
 	id, err := rescind.ParseKeyID(h.kid)
 	if err != nil || id.String() != h.kid {
 		return nil, malformed("kid", errors.New("not one of ours"))
-	}
-	if alg, ok := r.revoked[id]; ok && alg == h.alg {
-		return nil, rescind.ErrRevoked
 	}
 	s := r.signers[id]
 	if s == nil {
