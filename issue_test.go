@@ -1,0 +1,386 @@
+package rescind_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rescind/rescind"
+)
+
+func TestIssueRefusesWhatItCannotKeep(t *testing.T) {
+	w := newWorld(t)
+	long := strings.Repeat("x", 256)
+	for name, l := range map[string]rescind.Login{
+		"no subject":         {},
+		"long subject":       {Subject: long},
+		"space in subject":   {Subject: "a b"},
+		"NUL in subject":     {Subject: "a\x00b"},
+		"unicode subject":    {Subject: "ålice"},
+		"long audience":      {Subject: "a", Audience: []string{long}},
+		"empty audience":     {Subject: "a", Audience: []string{""}},
+		"double audience":    {Subject: "a", Audience: []string{"x", "x"}},
+		"nine audiences":     {Subject: "a", Audience: []string{"1", "2", "3", "4", "5", "6", "7", "8", "9"}},
+		"quote in scope":     {Subject: "a", Scope: `re"ad`},
+		"long scope":         {Subject: "a", Scope: strings.Repeat("ab ", 400)},
+		"claims no object":   {Subject: "a", Claims: json.RawMessage(`[1]`)},
+		"claims no JSON":     {Subject: "a", Claims: json.RawMessage(`{"a":`)},
+		"claims and more":    {Subject: "a", Claims: json.RawMessage(`{} {}`)},
+		"registered claim":   {Subject: "a", Claims: json.RawMessage(`{"exp":1}`)},
+		"escaped registered": {Subject: "a", Claims: json.RawMessage(`{"\u0065xp":1}`)},
+		"double claim":       {Subject: "a", Claims: json.RawMessage(`{"a":1,"a":2}`)},
+		"deep double claim":  {Subject: "a", Claims: json.RawMessage(`{"b":[{"a":1,"a":2}]}`)},
+		"deep claims":        {Subject: "a", Claims: json.RawMessage(`{"a":` + strings.Repeat("[", 30) + strings.Repeat("]", 30) + `}`)},
+		"long claims":        {Subject: "a", Claims: json.RawMessage(`{"a":"` + strings.Repeat("x", 4096) + `"}`)},
+		"claims no UTF-8":    {Subject: "a", Claims: json.RawMessage("{\"a\":\"\xff\"}")},
+		"long access":        {Subject: "a", AccessLifetime: 25 * time.Hour},
+		"short access":       {Subject: "a", AccessLifetime: time.Millisecond},
+		"negative access":    {Subject: "a", AccessLifetime: -time.Hour},
+		"long session":       {Subject: "a", SessionLifetime: 401 * 24 * time.Hour},
+		"negative idle":      {Subject: "a", IdleTimeout: -time.Second},
+	} {
+		if _, err := w.Issue(context.Background(), l); !errors.Is(err, rescind.ErrInvalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := w.Issue(context.Background(), rescind.Login{Subject: "a", Client: "nobody"}); !errors.Is(err, rescind.ErrNotFound) {
+		t.Errorf("unknown client: %v", err)
+	}
+	page, err := w.Sessions(context.Background(), rescind.SessionQuery{})
+	if err != nil || len(page.Sessions) != 0 {
+		t.Errorf("something was recorded: %+v %v", page, err)
+	}
+}
+
+func TestIssueKeepsWhatItWasGiven(t *testing.T) {
+	w := newWorld(t)
+	ctx := context.Background()
+	g, err := w.Issue(ctx, rescind.Login{
+		Subject: "user|42@example", Audience: []string{"notes", "mail"}, Scope: " write  read write ",
+		Claims: json.RawMessage(`{ "plan": "gold", "<tag>": [1, 2.50, "é\u0000"] }`),
+		Device: rescind.Device{Name: "Phone 📱", UserAgent: strings.Repeat("é", 400), IP: "\xff::1"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := w.Check(ctx, g.AccessToken.Reveal(), rescind.Want{Audience: []string{"mail"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.Subject != "user|42@example" || a.Scope != "write read" || string(a.Claims) != `{"plan":"gold","<tag>":[1,2.50,"é\u0000"]}` || !slices.Equal(a.Audience, []string{"notes", "mail"}) {
+		t.Errorf("%+v", a)
+	}
+	v, err := w.Session(ctx, g.Session)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v.Device.Name != "Phone 📱" || len(v.Device.UserAgent) != 512 || v.Device.IP != "\uFFFD::1" {
+		t.Errorf("%+v", v.Device)
+	}
+	b, err := json.Marshal(v)
+	if err != nil || strings.Contains(string(b), g.AccessToken.Reveal()) || strings.Contains(string(b), g.RefreshToken.Reveal()) {
+		t.Errorf("a view holds a token: %v", err)
+	}
+}
+
+func TestLimitOfConcurrentSessions(t *testing.T) {
+	ctx := context.Background()
+	t.Run("refuse", func(t *testing.T) {
+		w := newWorld(t, func(c *rescind.Config) { c.MaxSessions = 3 })
+		errs := make([]error, 32)
+		grants := make([]rescind.Grant, 32)
+		together(32, func(i int) { grants[i], errs[i] = w.Issue(ctx, rescind.Login{Subject: "alice"}) })
+		var live []rescind.Grant
+		for i, err := range errs {
+			if err == nil {
+				live = append(live, grants[i])
+			} else if !errors.Is(err, rescind.ErrLimit) {
+				t.Errorf("login: %v", err)
+			}
+		}
+		if len(live) != 3 {
+			t.Fatalf("%d logins of 32 passed a limit of 3", len(live))
+		}
+		w.login("bob", "app")
+		if _, err := w.Logout(ctx, live[0].AccessToken.Reveal(), false); err != nil {
+			t.Fatal(err)
+		}
+		w.login("alice", "app")
+		if _, err := w.Issue(ctx, rescind.Login{Subject: "alice", Replaces: live[1].Session}); err != nil {
+			t.Fatalf("replacing one adds none: %v", err)
+		}
+		w.dead("app", live[:2]...)
+		w.alive(live[2].AccessToken)
+	})
+	t.Run("end oldest", func(t *testing.T) {
+		w := newWorld(t, func(c *rescind.Config) { c.MaxSessions = 2; c.LimitPolicy = rescind.LimitEndOldest })
+		var all []rescind.Grant
+		for range 5 {
+			w.clock.Advance(time.Second)
+			all = append(all, w.login("alice", "app"))
+		}
+		w.dead("app", all[:3]...)
+		w.alive(all[3].AccessToken)
+		w.alive(all[4].AccessToken)
+	})
+}
+
+func TestReplacesOnlyOnesOwn(t *testing.T) {
+	w := newWorld(t)
+	w.client(rescind.Client{ID: "other"})
+	g := w.login("alice", "app")
+	for _, l := range []rescind.Login{
+		{Subject: "bob", Replaces: g.Session},
+		{Subject: "alice", Client: "other", Replaces: g.Session},
+		{Subject: "alice", Replaces: rescind.NewSessionID(g.Session.Tag())},
+	} {
+		if _, err := w.Issue(context.Background(), l); !errors.Is(err, rescind.ErrNotFound) {
+			t.Errorf("%+v: %v", l, err)
+		}
+	}
+	w.alive(g.AccessToken)
+}
+
+func TestListsComeInPages(t *testing.T) {
+	w := newWorld(t)
+	ctx := context.Background()
+	want := map[rescind.SessionID]bool{}
+	for i := range 57 {
+		g := w.login(fmt.Sprintf("user%d", i%3), "app")
+		if i%3 == 0 {
+			want[g.Session] = true
+		}
+		if i%2 == 0 {
+			if _, err := w.Logout(ctx, g.AccessToken.Reveal(), false); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	seen := map[rescind.SessionID]bool{}
+	active := 0
+	for q := (rescind.SessionQuery{Subject: "user0", Limit: 4}); ; {
+		page, err := w.Sessions(ctx, q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, v := range page.Sessions {
+			if !want[v.ID] || seen[v.ID] {
+				t.Fatalf("unexpected %+v", v)
+			}
+			seen[v.ID] = true
+			if v.State == rescind.StateActive {
+				active++
+			}
+		}
+		if q.After = page.Next; q.After == "" {
+			break
+		}
+	}
+	if len(seen) != 19 {
+		t.Errorf("%d of 19 listed", len(seen))
+	}
+	page, err := w.Sessions(ctx, rescind.SessionQuery{Subject: "user0", State: rescind.StateActive})
+	if err != nil || len(page.Sessions) != active || page.Next != "" {
+		t.Errorf("%d active ones, not %d: %v", len(page.Sessions), active, err)
+	}
+	for _, q := range []rescind.SessionQuery{{Limit: -1}, {Limit: 1001}, {After: "../etc"}, {State: "dead"}, {Subject: "a b"}} {
+		if _, err := w.Sessions(ctx, q); !errors.Is(err, rescind.ErrInvalid) {
+			t.Errorf("%+v: %v", q, err)
+		}
+	}
+}
+
+func TestDryRunEndsNothing(t *testing.T) {
+	w := newWorld(t)
+	ctx := context.Background()
+	var grants []rescind.Grant
+	for range 5 {
+		grants = append(grants, w.login("alice", "app"))
+	}
+	w.login("bob", "app")
+	if _, err := w.Logout(ctx, grants[0].AccessToken.Reveal(), false); err != nil {
+		t.Fatal(err)
+	}
+	for want, sel := range map[int]rescind.Selector{
+		4: {Subject: "alice"},
+		3: {Subject: "alice", ExceptSession: grants[1].Session},
+		5: {All: true},
+		1: {Session: grants[2].Session},
+		0: {Token: grants[0].AccessToken.Reveal()},
+	} {
+		r, err := w.Revoke(ctx, rescind.Revocation{Selector: sel, DryRun: true})
+		if err != nil || r.Sessions == nil || *r.Sessions != want || r.Truncated || !r.DryRun {
+			t.Errorf("%+v: %+v %v", sel, r, err)
+		}
+	}
+	for _, g := range grants[1:] {
+		w.alive(g.AccessToken)
+	}
+}
+
+func TestRevocationNamesExactlyOneThing(t *testing.T) {
+	w := newWorld(t)
+	g := w.login("alice", "app")
+	for _, r := range []rescind.Revocation{
+		{},
+		{Selector: rescind.Selector{Subject: "alice", All: true}},
+		{Selector: rescind.Selector{All: true, ExceptSession: g.Session}},
+		{Selector: rescind.Selector{Subject: "a b"}},
+		{Selector: rescind.Selector{All: true}, Reason: strings.Repeat("x", 256)},
+		{Selector: rescind.Selector{All: true}, Reason: "because of " + g.RefreshToken.Reveal()},
+	} {
+		if _, err := w.Revoke(context.Background(), r); !errors.Is(err, rescind.ErrInvalid) {
+			t.Errorf("%+v: %v", r, err)
+		}
+	}
+	w.alive(g.AccessToken)
+}
+
+func TestEveryChangeIsAnEventWithoutTokens(t *testing.T) {
+	w := newWorld(t)
+	ctx := context.Background()
+	w.client(rescind.Client{ID: "extra"})
+	g := w.login("alice", "app")
+	next := w.mustRefresh("app", g.RefreshToken)
+	h := w.login("alice", "app")
+	if _, err := w.Revoke(ctx, rescind.Revocation{Selector: rescind.Selector{Session: h.Session}, Actor: "admin", Reason: "lost phone"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Logout(ctx, next.AccessToken.Reveal(), true); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.RotateKey(ctx, rescind.KeyUseMAC, "admin"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.RemoveClient(ctx, "extra", "admin"); err != nil {
+		t.Fatal(err)
+	}
+	page, err := w.Events(ctx, rescind.EventQuery{Limit: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kinds []string
+	for _, e := range page.Events {
+		kinds = append(kinds, string(e.Kind))
+		if e.At.IsZero() || e.Actor == "" || e.ID == "" {
+			t.Errorf("incomplete: %+v", e)
+		}
+		if e.Session == h.Session.String() && e.Kind == rescind.EventSessionEnded && (e.Actor != "admin" || e.Detail != "lost phone" || e.Subject != "alice" || e.Client != "app") {
+			t.Errorf("who, what, why: %+v", e)
+		}
+	}
+	for _, k := range []rescind.EventKind{
+		rescind.EventSessionCreated, rescind.EventSessionRefreshed, rescind.EventSessionEnded, rescind.EventSubjectEnded,
+		rescind.EventClientAdded, rescind.EventClientRemoved, rescind.EventClientEnded, rescind.EventKeyCreated, rescind.EventKeyRotated,
+	} {
+		if !slices.Contains(kinds, string(k)) {
+			t.Errorf("no %s in %v", k, kinds)
+		}
+	}
+	text, err := json.Marshal(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []rescind.Secret{g.AccessToken, g.RefreshToken, next.AccessToken, next.RefreshToken, h.AccessToken} {
+		if strings.Contains(string(text), s.Reveal()) {
+			t.Error("an event holds a token")
+		}
+	}
+}
+
+func TestErasureForgetsAndStaysDead(t *testing.T) {
+	w := newWorld(t)
+	ctx := context.Background()
+	g := w.login("alice", "app")
+	bob := w.login("bob", "app")
+	n, err := w.Erase(ctx, "alice", "admin")
+	if err != nil || n.Sessions != 1 {
+		t.Fatalf("%+v %v", n, err)
+	}
+	w.dead("app", g)
+	w.alive(bob.AccessToken)
+	page, err := w.Events(ctx, rescind.EventQuery{Limit: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	erased := false
+	for _, e := range page.Events {
+		if e.Subject == "alice" || e.Session == g.Session.String() {
+			t.Errorf("remembered: %+v", e)
+		}
+		erased = erased || e.Kind == rescind.EventSubjectErased
+	}
+	if !erased {
+		t.Error("that somebody was erased is not recorded")
+	}
+}
+
+func TestUpkeepForgetsOnlyWhatIsPastItsRetention(t *testing.T) {
+	w := newWorld(t)
+	ctx := context.Background()
+	ended, live := w.login("alice", "app"), w.login("bob", "app")
+	if _, err := w.Logout(ctx, ended.AccessToken.Reveal(), false); err != nil {
+		t.Fatal(err)
+	}
+	day := 24 * time.Hour
+	w.clock.Advance(89 * day)
+	if n, err := w.Upkeep(ctx); err != nil || n.Sessions != 0 {
+		t.Fatalf("%+v %v", n, err)
+	}
+	w.clock.Advance(2 * day)
+	if n, err := w.Upkeep(ctx); err != nil || n.Sessions != 1 || n.Events == 0 {
+		t.Fatalf("ended 91 days ago: %+v %v", n, err)
+	}
+	if _, err := w.Session(ctx, live.Session); err != nil {
+		t.Fatal("expired 61 days ago:", err)
+	}
+	w.clock.Advance(60 * day)
+	if n, err := w.Upkeep(ctx); err != nil || n.Sessions != 1 {
+		t.Fatalf("expired 121 days ago: %+v %v", n, err)
+	}
+	w.dead("app", ended, live)
+}
+
+func TestAnotherIssuerIsRefused(t *testing.T) {
+	w := newWorld(t)
+	conf := w.conf
+	conf.Issuer = "https://other.example"
+	if a, err := rescind.New(context.Background(), conf); !errors.Is(err, rescind.ErrInvalid) || !strings.Contains(err.Error(), issuer) {
+		t.Fatalf("%v %v", a, err)
+	}
+	for _, bad := range []string{"", "login.example", "/x", "https://a.example?x", "https://a.example#x", "https://u:p@a.example"} {
+		conf.Issuer = bad
+		if _, err := rescind.New(context.Background(), conf); !errors.Is(err, rescind.ErrInvalid) {
+			t.Errorf("issuer %q: %v", bad, err)
+		}
+	}
+}
+
+func TestRemovedClientIsNobody(t *testing.T) {
+	w := newWorld(t)
+	ctx := context.Background()
+	w.client(rescind.Client{ID: "c", Roles: []rescind.Role{rescind.RoleIssue}})
+	if c, err := w.Authenticate(ctx, "c", clientSecret); err != nil || !c.Has(rescind.RoleIssue) || c.Has(rescind.RoleAdmin) {
+		t.Fatalf("%v %v", c, err)
+	}
+	for _, bad := range []string{"", clientSecret[1:], clientSecret + "x"} {
+		if _, err := w.Authenticate(ctx, "c", bad); !errors.Is(err, rescind.ErrForbidden) {
+			t.Errorf("secret %q: %v", bad, err)
+		}
+	}
+	if _, err := w.RemoveClient(ctx, "c", "admin"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Authenticate(ctx, "c", clientSecret); !errors.Is(err, rescind.ErrForbidden) {
+		t.Errorf("removed client: %v", err)
+	}
+	w.client(rescind.Client{ID: "p", Public: true})
+	if _, err := w.Authenticate(ctx, "p", ""); !errors.Is(err, rescind.ErrForbidden) {
+		t.Errorf("a public client has nothing to authenticate with: %v", err)
+	}
+}
