@@ -1,12 +1,16 @@
 package keys
 
 import (
+	"crypto/ed25519"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/rescind/rescind"
 )
@@ -54,9 +58,42 @@ func same(t *testing.T, r *ring, token string, c rescind.Claims) {
 	}
 }
 
+// fixedRing has the same keys in every process, so that what one worker finds is
+// a token to the others too.
+func fixedRing(f *testing.F) *ring {
+	k, err := New(newMaster([masterSize]byte{1}), Options{Algorithm: EdDSA})
+	if err != nil {
+		f.Fatal(err)
+	}
+	secret, err := x509.MarshalPKCS8PrivateKey(ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)))
+	if err != nil {
+		f.Fatal(err)
+	}
+	c := &config{}
+	for i, one := range []*key{
+		{attributes: attributes{Use: rescind.KeyUseTag, Alg: algHMAC}, secret: make([]byte, 32)},
+		{attributes: attributes{Use: rescind.KeyUseMAC, Alg: algHMAC}, secret: make([]byte, 32)},
+		{attributes: attributes{Use: rescind.KeyUseSign, Alg: EdDSA}, secret: secret},
+	} {
+		one.id, one.State, one.Created, one.Since = rescind.KeyID{byte(i)}, rescind.KeyCurrent, start, start
+		d, err := k.seal(one)
+		if err != nil {
+			f.Fatal(err)
+		}
+		c.Documents = append(c.Documents, d)
+	}
+	return c.load(f, k)
+}
+
+func fixedClaims() rescind.Claims {
+	c := someClaims()
+	c.Session, c.ID = rescind.SessionID{1}, rescind.TokenID{1}
+	return c
+}
+
 func FuzzVerify(f *testing.F) {
-	r := newRing(f, Options{Algorithm: EdDSA})
-	good := signed(f, r, someClaims())
+	r := fixedRing(f)
+	good := signed(f, r, fixedClaims())
 	parts := strings.Split(good, ".")
 	for _, seed := range []string{
 		"", ".", "..", "...", good, good + "=", good[:len(good)-1], parts[0] + ".." + parts[2], parts[0] + "." + parts[1] + ".",
@@ -76,8 +113,8 @@ func FuzzVerify(f *testing.F) {
 
 // FuzzClaims signs any payload, because hardly a fuzzer finds a signature.
 func FuzzClaims(f *testing.F) {
-	r := newRing(f, Options{Algorithm: EdDSA})
-	c := someClaims()
+	r := fixedRing(f)
+	c := fixedClaims()
 	f.Add(payloadOf(f, c))
 	c.Audience = []string{"a", "b"}
 	f.Add(payloadOf(f, c))
@@ -92,12 +129,12 @@ func FuzzClaims(f *testing.F) {
 		token := forge(t, r.signer, headerWith(r, ""), payload)
 		c, err := r.Verify(token)
 		if err == nil {
-			// White space and escapes of the application's own claims are kept by Verify
-			// and normalised by Sign; a token of ours has no white space.
-			if compact, err := r.Sign(&c); err == nil {
-				if c, err = r.Verify(compact); err != nil {
+			if c.Extra != nil { // Sign writes no white space
+				extra := jsontext.Value(c.Extra)
+				if err := extra.Compact(); err != nil {
 					t.Fatal(err)
 				}
+				c.Extra = json.RawMessage(extra)
 			}
 			same(t, r, token, c)
 		} else if !errors.Is(err, rescind.ErrMalformed) {
@@ -108,9 +145,10 @@ func FuzzClaims(f *testing.F) {
 
 // FuzzHeader signs under any header.
 func FuzzHeader(f *testing.F) {
-	r := newRing(f, Options{Algorithm: EdDSA})
-	payload := payloadOf(f, someClaims())
+	r := fixedRing(f)
+	payload := payloadOf(f, fixedClaims())
 	f.Add(headerWith(r, ""))
+	f.Add(`{"kid":"KID","alg":"EdDSA","typ":"at+jwt"}`)
 	f.Add(headerWith(r, `,"crit":["b64"],"b64":false`))
 	f.Add(`{"alg":"none"}`)
 	f.Add(strings.Replace(headerWith(r, ""), "alg", `\u0061lg`, 1))
