@@ -1,0 +1,147 @@
+package pebblestore
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/rescind/rescind"
+)
+
+// eventFormat is the first byte of a stored event.
+const eventFormat = 1
+
+// eventKinds gives the usual kinds a number, for short. Stored numbers count
+// from one, so this list only ever grows at its end.
+var eventKinds = [...]rescind.EventKind{
+	rescind.EventSessionCreated, rescind.EventSessionRefreshed, rescind.EventSessionEnded, rescind.EventTokenDropped,
+	rescind.EventSubjectEnded, rescind.EventSubjectErased, rescind.EventClientEnded, rescind.EventAllEnded,
+	rescind.EventClientAdded, rescind.EventClientRemoved, rescind.EventKeyCreated, rescind.EventKeyRotated,
+	rescind.EventKeyRevoked, rescind.EventBackupOpened,
+}
+
+// How a session id is written.
+const (
+	eventNoSession = iota
+	eventSessionID // as its bytes
+	eventSessionText
+)
+
+// appendEvent appends e without its id, which is its key.
+func appendEvent(b []byte, e *rescind.Event) []byte {
+	b = appendTime(append(b, eventFormat), e.At)
+	kind := byte(0)
+	for i, k := range eventKinds {
+		if k == e.Kind {
+			kind = byte(i + 1)
+		}
+	}
+	if b = append(b, kind); kind == 0 {
+		b = appendText(b, string(e.Kind))
+	}
+	if id, err := rescind.ParseSessionID(e.Session); err == nil {
+		b = append(append(b, eventSessionID), id[:]...)
+	} else if e.Session != "" {
+		b = appendText(append(b, eventSessionText), e.Session)
+	} else {
+		b = append(b, eventNoSession)
+	}
+	for _, v := range [...]string{e.Actor, e.Subject, e.Client, e.Key, e.Reason, e.Detail} {
+		b = appendText(b, v)
+	}
+	return b
+}
+
+func parseEvent(key, value []byte) (rescind.Event, error) {
+	n, err := keyNumber(key)
+	if err != nil {
+		return rescind.Event{}, err
+	}
+	r := reader{b: value}
+	if r.byte() != eventFormat {
+		return rescind.Event{}, damaged("an event")
+	}
+	e := rescind.Event{ID: eventID(n), At: r.time()}
+	switch kind := int(r.byte()); {
+	case kind == 0:
+		e.Kind = rescind.EventKind(r.text())
+	case kind <= len(eventKinds):
+		e.Kind = eventKinds[kind-1]
+	default:
+		r.bad = true
+	}
+	switch r.byte() {
+	case eventNoSession:
+	case eventSessionID:
+		var id rescind.SessionID
+		copy(id[:], r.take(len(id)))
+		e.Session = id.String()
+	case eventSessionText:
+		e.Session = r.text()
+	default:
+		r.bad = true
+	}
+	for _, v := range [...]*string{&e.Actor, &e.Subject, &e.Client, &e.Key, &e.Reason, &e.Detail} {
+		*v = r.text()
+	}
+	if r.bad || len(r.b) > 0 {
+		return rescind.Event{}, damaged("an event")
+	}
+	return e, nil
+}
+
+// eventID is the sequence as text that sorts as it does.
+func eventID(n uint64) string { return fmt.Sprintf("%016x", n) }
+
+const (
+	maxEvents   = 1000   // on a page
+	eventsAPage = 20_000 // read for one page
+)
+
+// Events reads the log backwards. Only events that are durable are read, since
+// the last durable sequence is taken first.
+func (s *Store) Events(ctx context.Context, q rescind.EventQuery) (page rescind.EventPage, err error) {
+	if err := s.enter(ctx); err != nil {
+		return page, err
+	}
+	defer s.leave()
+	limit := q.Limit
+	if limit == 0 {
+		limit = 100
+	}
+	if limit < 0 || limit > maxEvents {
+		return page, fmt.Errorf("%w: a page has 1 to %d events", rescind.ErrInvalid, maxEvents)
+	}
+	end := s.durableEvents.Load() + 1
+	if q.After != "" {
+		n, err := strconv.ParseUint(q.After, 16, 64)
+		if err != nil || eventID(n) != q.After {
+			return page, fmt.Errorf("%w: no cursor of this log", rescind.ErrInvalid)
+		}
+		end = min(end, n)
+	}
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{keyEvent}, UpperBound: numberKey(keyEvent, end)})
+	if err != nil {
+		return page, unavailable("events", err)
+	}
+	defer func() { err = unavailable("events", firstOf(err, it.Close())) }()
+	read := 0
+	for ok := it.Last(); ok; ok = it.Prev() {
+		if read++; read > eventsAPage || len(page.Events) == limit {
+			// The entry just met is read again by the next page, if there is one.
+			n, err := keyNumber(it.Key())
+			page.Next = eventID(n + 1)
+			return page, err
+		}
+		e, err := parseEvent(it.Key(), it.Value())
+		if err != nil {
+			return page, err
+		}
+		if q.Match(&e) {
+			page.Events = append(page.Events, e)
+		}
+	}
+	return page, it.Error()
+}
