@@ -83,8 +83,10 @@ func configVersionIsThatOfTheWhole(c *trial) {
 			c.Fatalf("a Lookup that finds nothing has configuration %d, want %d", snap.Config, v)
 		}
 		c.configure(rescind.Change{Events: []rescind.Event{newEvent(rescind.EventKeyRotated, s, c.now())}})
-		if now := c.config().Version; now != v+1 {
-			c.Fatalf("Configure took the version from %d to %d", v, now)
+		now, err := c.s.ConfigVersion(c.ctx)
+		c.must("ConfigVersion", err)
+		if snap := c.found(s.ID); now != v+1 || snap.Config != now || c.config().Version != now {
+			c.Fatalf("Configure took the version from %d to %d; Lookup has %d, Config %d", v, now, snap.Config, c.config().Version)
 		}
 		c.restart()
 	}

@@ -167,7 +167,7 @@ func endedContextEndsTheCall(c *trial) {
 			if errors.Is(err, rescind.ErrInactive) {
 				c.Fatalf("%s with an ended context judged: %v", name, err)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(c.patience):
 			c.Fatalf("%s does not return, and its context has ended", name)
 		}
 	}

@@ -69,6 +69,7 @@ func purgeOnlyForgets(c *trial) {
 	_, err := c.s.Create(c.ctx, rescind.Creation{Session: c.session("ann", "web"), Count: &n})
 	c.must("Create", err)
 	c.configure(rescind.Change{Documents: []rescind.Document{doc("k", "i", "v")}})
+	count := c.count(tagOf("ann"))
 	c.unchanged("a round that is told nothing", func() {
 		if p := c.purge(rescind.PurgeStep{Limit: 3}); p.Sessions+p.Events+p.Endings+p.Cutoffs != 0 {
 			c.Fatalf("it says %+v", p)
@@ -76,7 +77,7 @@ func purgeOnlyForgets(c *trial) {
 		c.purge(rescind.PurgeStep{Limit: 3, Drop: func(*rescind.Snapshot) bool { return false }, DropEvent: func(*rescind.Event) bool { return false }})
 	})
 	standing := c.created("ann", "web")
-	cutoffs, head, config, count := c.found(standing.ID).Cutoffs, c.head(), showConfig(c.config()), c.count(tagOf("ann"))
+	cutoffs, head, config := c.found(standing.ID).Cutoffs, c.head(), showConfig(c.config())
 	c.purge(rescind.PurgeStep{
 		Limit: 3, Drop: func(s *rescind.Snapshot) bool { return s.Session.ID != standing.ID }, DropEvent: func(*rescind.Event) bool { return true },
 	})
@@ -135,7 +136,6 @@ func purgeIsBounded(c *trial) {
 // purgeNeverDropsAChangedRecord changes a record between the question and the
 // deletion, in each of the ways in which one changes.
 func purgeNeverDropsAChangedRecord(c *trial) {
-	const patience = time.Second // a store may keep writers out while it asks
 	for what, change := range map[string]func(rescind.Session) error{
 		"Touch": func(s rescind.Session) error { return c.s.Touch(c.ctx, s.ID, c.now().Add(time.Minute)) },
 		"End": func(s rescind.Session) error {
@@ -163,7 +163,7 @@ func purgeNeverDropsAChangedRecord(c *trial) {
 				case err := <-result:
 					changed = err == nil
 					result <- err
-				case <-time.After(patience):
+				case <-time.After(time.Second): // a store may keep writers out while it asks
 				}
 			})
 			return true

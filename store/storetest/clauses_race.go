@@ -157,6 +157,7 @@ func endIsTheLastWord(c *trial) {
 				return
 			}
 			for after := 0; after < 3; {
+				runtime.Gosched()
 				dead := over.Load() // read before the calls that it judges
 				if dead {
 					after++
@@ -204,6 +205,7 @@ func nothingSeenIsUnseen(c *trial) {
 				return
 			}
 			for done := false; !done; {
+				runtime.Gosched()
 				done = seen.Load()
 				var ended bool
 				if i%2 == 0 {

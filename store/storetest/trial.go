@@ -13,14 +13,15 @@ import (
 // when the call does.
 type trial struct {
 	T
-	clock   *clock
-	s       rescind.Store
-	restart func()
-	ctx     context.Context
+	clock    *clock
+	s        rescind.Store
+	restart  func()
+	ctx      context.Context
+	patience time.Duration // for a call whose context has ended
 }
 
 func newTrial(t T, k *clock, x Instance) *trial {
-	c := &trial{T: t, clock: k, s: x.Store, ctx: context.Background()}
+	c := &trial{T: t, clock: k, s: x.Store, ctx: context.Background(), patience: 10 * time.Second}
 	c.restart = func() { c.s = x.Restart() }
 	return c
 }
