@@ -1,0 +1,206 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"github.com/rescind/rescind"
+	"github.com/rescind/rescind/keys"
+	"github.com/rescind/rescind/store/pebblestore"
+)
+
+const (
+	issuer   = "https://login.example"
+	audience = "https://api.example"
+
+	jwtClient    = "web"
+	opaqueClient = "mobile"
+	gateway      = "gateway" // may introspect
+
+	builders = 512 // logins at once while a ledger is filled
+)
+
+// ledger is a store in a folder, with an Authority over it.
+type ledger struct {
+	dir       string
+	store     *pebblestore.Store
+	keys      *keys.Keeper
+	authority *rescind.Authority
+	secret    rescind.Secret // of the client that may introspect
+
+	sessions int
+	ids      []rescind.SessionID // of all sessions (if they were kept), shuffled
+	jwt      []credential        // of every n-th session, shuffled
+	opaque   []credential
+}
+
+// credential is what one session was handed out.
+type credential struct{ access, refresh string }
+
+// plan says how a ledger is filled: of its sessions, so many have JWTs that are
+// kept, and of the others so many opaque tokens are kept.
+type plan struct {
+	sessions, jwt, opaque int
+	ids                   bool // keep the ids of all
+}
+
+// openLedger opens or makes the ledger in a folder, as a server would.
+func openLedger(ctx context.Context, dir string, log *slog.Logger) (*ledger, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	master, _, err := keys.LoadOrCreateMaster(filepath.Join(dir, "master.key"))
+	if err != nil {
+		return nil, err
+	}
+	l := &ledger{dir: dir}
+	if l.keys, err = keys.New(master, keys.Options{}); err != nil {
+		return nil, err
+	}
+	if err := l.open(ctx, log); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+func (l *ledger) data() string { return filepath.Join(l.dir, "data") }
+
+func (l *ledger) open(ctx context.Context, log *slog.Logger) (err error) {
+	if l.store, err = pebblestore.Open(l.data(), pebblestore.Options{Logger: log}); err != nil {
+		return err
+	}
+	l.authority, err = rescind.New(ctx, rescind.Config{
+		Store: l.store, Keys: l.keys, Issuer: issuer, Audience: audience, Logger: log,
+		// The tokens of a run must outlive it, and nobody is idle in it.
+		AccessLifetime: rescind.MaxAccessLifetime, IdleTimeout: rescind.DefaultSessionLifetime,
+	})
+	return err
+}
+
+func (l *ledger) close() error {
+	l.authority.Close()
+	return l.store.Close()
+}
+
+// fill adds sessions by logging them in, durably, as an application would.
+func (l *ledger) fill(ctx context.Context, p plan, progress func(done int)) error {
+	clients := []rescind.Client{
+		{ID: jwtClient, Format: rescind.FormatJWT},
+		{ID: opaqueClient, Format: rescind.FormatOpaque},
+		{ID: gateway, Roles: []rescind.Role{rescind.RoleIntrospect}},
+	}
+	for _, c := range clients {
+		secret := rescind.NewSecret()
+		if c.ID == gateway {
+			l.secret = secret
+		}
+		if err := c.SetSecret(secret.Reveal()); err != nil {
+			return err
+		}
+		if err := l.authority.AddClient(ctx, c, false, "bench"); err != nil {
+			return err
+		}
+	}
+	l.sessions = p.sessions
+	l.jwt, l.opaque = make([]credential, p.jwt), make([]credential, p.opaque)
+	if p.ids {
+		l.ids = make([]rescind.SessionID, p.sessions)
+	}
+	// Every n-th login gives a token that is kept. Ids begin with keyed hashes of
+	// subjects, so in the store's order they lie anywhere.
+	every := p.sessions / max(p.jwt, p.opaque)
+	var done atomic.Int64
+	_, err := crowd(builders, p.sessions, func(i int) error {
+		login := newLogin(fmt.Sprintf("user-%d", i), opaqueClient)
+		at, keepJWT := i/every, i%every == 0 && i/every < p.jwt
+		if keepJWT {
+			login.Client = jwtClient
+		}
+		g, err := l.authority.Issue(ctx, login)
+		if err != nil {
+			return err
+		}
+		kept := credential{g.AccessToken.Reveal(), g.RefreshToken.Reveal()}
+		if keepJWT {
+			l.jwt[at] = kept
+		} else if i%every == every-1 && at < p.opaque {
+			l.opaque[at] = kept
+		}
+		if p.ids {
+			l.ids[i] = g.Session
+		}
+		if n := done.Add(1); n%100_000 == 0 {
+			progress(int(n))
+		}
+		return nil
+	})
+	rand.Shuffle(len(l.jwt), func(i, j int) { l.jwt[i], l.jwt[j] = l.jwt[j], l.jwt[i] })
+	rand.Shuffle(len(l.opaque), func(i, j int) { l.opaque[i], l.opaque[j] = l.opaque[j], l.opaque[i] })
+	rand.Shuffle(len(l.ids), func(i, j int) { l.ids[i], l.ids[j] = l.ids[j], l.ids[i] })
+	return err
+}
+
+// newLogin is a login as they come: one audience, two scopes, a browser.
+func newLogin(subject, client string) rescind.Login {
+	return rescind.Login{
+		Subject: subject, Client: client, Scope: "read write",
+		Device: rescind.Device{UserAgent: userAgent(), IP: fmt.Sprintf("198.51.100.%d", rand.IntN(256))},
+	}
+}
+
+// userAgentSize is the length of every user agent, in bytes.
+const userAgentSize = 120
+
+// userAgent makes one that is seldom like another.
+func userAgent() string {
+	ua := fmt.Sprintf("Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.%d (KHTML, like Gecko) Chrome/%d.0.%d.%d Safari/537.%d Build/%016x",
+		rand.IntN(100), 100+rand.IntN(60), rand.IntN(10_000), rand.IntN(1000), rand.IntN(100), rand.Uint64())
+	for len(ua) < userAgentSize {
+		ua += "0"
+	}
+	return ua[:userAgentSize]
+}
+
+// warm reads random sessions until the store's cache holds what a cache holds
+// after long service.
+func (l *ledger) warm(ctx context.Context) error {
+	n := min(len(l.ids), 400_000)
+	if n == 0 {
+		_, err := crowd(runtime.GOMAXPROCS(0), len(l.opaque), func(i int) error { return l.check(ctx, l.opaque[i].access) })
+		return err
+	}
+	_, err := crowd(runtime.GOMAXPROCS(0), n, func(i int) error {
+		snap, err := l.store.Lookup(ctx, l.ids[len(l.ids)-1-i])
+		if err == nil && !snap.Found {
+			err = fmt.Errorf("a recorded session is not there")
+		}
+		return err
+	})
+	return err
+}
+
+func (l *ledger) check(ctx context.Context, token string) error {
+	_, err := l.authority.Check(ctx, token, rescind.Want{})
+	return err
+}
+
+// settle waits until the store has tidied up behind a burst of writes: until
+// this process is at rest.
+func settle(patience time.Duration) {
+	const look = 500 * time.Millisecond
+	for end := time.Now().Add(patience); time.Now().Before(end); {
+		before, err := processTime()
+		time.Sleep(look)
+		after, err2 := processTime()
+		if err != nil || err2 != nil || after-before < look/20 {
+			return // at rest, or this system does not say
+		}
+	}
+}
