@@ -144,7 +144,7 @@ func (b *bench) opaqueRows(ctx context.Context) ([]row, error) {
 // The small one has too few sessions for every token to be new each time, so its
 // tokens come again; nothing on the way remembers verdicts.
 func (b *bench) growthRows(ctx context.Context, large *ledger, name string, aim *goal) (rows []row, err error) {
-	small, err := b.build(ctx, "small", plan{sessions: smallSessions, jwt: smallTokens, opaque: smallTokens})
+	small, err := b.build(ctx, "small", plan{sessions: smallSessions, jwt: smallTokens, opaque: smallTokens, ids: smallSessions})
 	if err != nil {
 		return nil, err
 	}

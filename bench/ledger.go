@@ -36,7 +36,7 @@ type ledger struct {
 	secret    rescind.Secret // of the client that may introspect
 
 	sessions int
-	ids      []rescind.SessionID // of all sessions (if they were kept), shuffled
+	ids      []rescind.SessionID // of every n-th session, shuffled
 	jwt      []credential        // of every n-th session, shuffled
 	opaque   []credential
 }
@@ -44,12 +44,9 @@ type ledger struct {
 // credential is what one session was handed out.
 type credential struct{ access, refresh string }
 
-// plan says how a ledger is filled: of its sessions, so many have JWTs that are
-// kept, and of the others so many opaque tokens are kept.
-type plan struct {
-	sessions, jwt, opaque int
-	ids                   bool // keep the ids of all
-}
+// plan says how a ledger is filled. So many of its sessions have JWTs, which are
+// kept; of the others, so many opaque tokens are kept; and so many ids of any.
+type plan struct{ sessions, jwt, opaque, ids int }
 
 // openLedger opens or makes the ledger in a folder, as a server would.
 func openLedger(ctx context.Context, dir string, log *slog.Logger) (*ledger, error) {
@@ -109,13 +106,10 @@ func (l *ledger) fill(ctx context.Context, p plan, progress func(done int)) erro
 		}
 	}
 	l.sessions = p.sessions
-	l.jwt, l.opaque = make([]credential, p.jwt), make([]credential, p.opaque)
-	if p.ids {
-		l.ids = make([]rescind.SessionID, p.sessions)
-	}
+	l.jwt, l.opaque, l.ids = make([]credential, p.jwt), make([]credential, p.opaque), make([]rescind.SessionID, p.ids)
 	// Every n-th login gives a token that is kept. Ids begin with keyed hashes of
 	// subjects, so in the store's order they lie anywhere.
-	every := p.sessions / max(p.jwt, p.opaque)
+	every, everyID := p.sessions/max(p.jwt, p.opaque), p.sessions/p.ids
 	var done atomic.Int64
 	_, err := crowd(builders, p.sessions, func(i int) error {
 		login := newLogin(fmt.Sprintf("user-%d", i), opaqueClient)
@@ -133,8 +127,8 @@ func (l *ledger) fill(ctx context.Context, p plan, progress func(done int)) erro
 		} else if i%every == every-1 && at < p.opaque {
 			l.opaque[at] = kept
 		}
-		if p.ids {
-			l.ids[i] = g.Session
+		if at := i / everyID; i%everyID == 0 && at < p.ids {
+			l.ids[at] = g.Session
 		}
 		if n := done.Add(1); n%100_000 == 0 {
 			progress(int(n))
@@ -172,10 +166,6 @@ func userAgent() string {
 // after long service.
 func (l *ledger) warm(ctx context.Context) error {
 	n := min(len(l.ids), 400_000)
-	if n == 0 {
-		_, err := crowd(runtime.GOMAXPROCS(0), len(l.opaque), func(i int) error { return l.check(ctx, l.opaque[i].access) })
-		return err
-	}
 	_, err := crowd(runtime.GOMAXPROCS(0), n, func(i int) error {
 		snap, err := l.store.Lookup(ctx, l.ids[len(l.ids)-1-i])
 		if err == nil && !snap.Found {

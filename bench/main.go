@@ -182,7 +182,7 @@ func (b *bench) million(ctx context.Context) (*ledger, error) {
 		return b.main, nil
 	}
 	l, err := b.build(ctx, "main", plan{
-		sessions: b.sessions, ids: true,
+		sessions: b.sessions, ids: b.sessions,
 		jwt:    min(b.sessions/10, (writeRounds+1)*loginsARound),
 		opaque: min(b.sessions/5, 2*enough(opaquesARound)),
 	})
@@ -254,7 +254,7 @@ func (b *bench) largeRows(ctx context.Context) (rows []row, err error) {
 	if err := b.closeMain(); err != nil { // its caches would be in the way
 		return nil, err
 	}
-	l, err := b.build(ctx, "large", plan{sessions: largeSessions, jwt: enough(jwtsARound), opaque: 2 * enough(opaquesARound)})
+	l, err := b.build(ctx, "large", plan{sessions: largeSessions, jwt: enough(jwtsARound), opaque: 2 * enough(opaquesARound), ids: largeSessions / 10})
 	if err != nil {
 		return nil, err
 	}
