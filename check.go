@@ -161,7 +161,7 @@ func (a *Authority) Introspect(ctx context.Context, caller *Client, token string
 		access, err = a.judgeAccess(ctx, set, &p, &snap, want)
 	}
 	if err != nil {
-		if errors.Is(err, ErrInactive) {
+		if errors.Is(err, ErrInactive) || errors.Is(err, ErrForeign) {
 			a.log.DebugContext(ctx, "inactive", "client", caller.ID, "why", err)
 			return Introspection{}, nil
 		}
