@@ -104,7 +104,13 @@ func (m *metrics) request(r *route, status int, took time.Duration) {
 	n.(prometheus.Counter).Inc()
 }
 
-func (m *metrics) checked(by int, err error) { m.checks[by][result(err, "active")].Inc() }
+func (m *metrics) checked(by int, err error) {
+	n := m.checks[by][result(err, "active")]
+	if n == nil { // nothing else can come out of a check
+		n = m.checks[by]["error"]
+	}
+	n.Inc()
+}
 
 func (m *metrics) issued(err error)    { m.sessions.WithLabelValues(result(err, "ok")).Inc() }
 func (m *metrics) refreshed(err error) { m.refreshes.WithLabelValues(result(err, "ok")).Inc() }
