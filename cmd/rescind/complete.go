@@ -1,0 +1,190 @@
+package main
+
+import (
+	"math"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strings"
+
+	"github.com/rescind/rescind"
+)
+
+// pebbleScheme begins the URL of an embedded store; what follows is its folder.
+const pebbleScheme = "pebble:"
+
+// complete checks what the packages behind it do not check themselves and fills
+// in what follows from the rest. The issuer waits for the listener, see serve.
+func (c *config) complete() error {
+	if err := c.completeStore(); err != nil {
+		return err
+	}
+	if (c.TLS.CertFile == "") != (c.TLS.KeyFile == "") {
+		return usagef("tls: cert_file and key_file go together")
+	}
+	host, port, err := net.SplitHostPort(c.Listen)
+	if err != nil || port == "" {
+		return usagef("listen: an address has a host and a port, as in 127.0.0.1:8470, not %q", c.Listen)
+	}
+	switch {
+	case c.TLS.CertFile != "" && c.InsecureHTTP:
+		return usagef("insecure_http and tls exclude each other")
+	case c.TLS.CertFile == "" && !c.InsecureHTTP && !loopback(host):
+		return usagef("listen: %s is not loopback and there is no TLS: tokens would pass in the clear. Give --tls-cert-file and --tls-key-file, or, behind a proxy that ends TLS, --insecure-http", c.Listen)
+	case c.Issuer == "" && !loopback(host):
+		return usagef("issuer: on an address that is not loopback it is required, as in --issuer https://login.example.com")
+	}
+	if port != "0" {
+		c.settle(port)
+	}
+	if _, err := c.Log.handler(nil); err != nil {
+		return err
+	}
+	if _, err := networks("trusted_proxies", c.Proxies); err != nil {
+		return err
+	}
+	if _, err := networks("metrics_from", c.MetricsFrom); err != nil {
+		return err
+	}
+	if math.IsNaN(c.OTel.Ratio) || c.OTel.Ratio < 0 || c.OTel.Ratio > 1 {
+		return usagef("otel: sample_ratio is 0 to 1")
+	}
+	if c.Retention < 0 || c.Shutdown.Delay < 0 || c.Shutdown.Timeout < 0 {
+		return usagef("retention and the times of shutdown cannot be negative")
+	}
+	return c.completeClients()
+}
+
+// settle fills in what follows from the port that is served on.
+func (c *config) settle(port string) {
+	host, _, _ := net.SplitHostPort(c.Listen) // it was split before
+	c.Listen = net.JoinHostPort(host, port)
+	scheme := "http"
+	if c.TLS.CertFile != "" {
+		scheme = "https"
+	}
+	c.Issuer = or(c.Issuer, scheme+"://"+c.Listen)
+	c.Audience = or(c.Audience, c.Issuer)
+}
+
+// completeStore finds the folder of the embedded store and the places of the
+// secrets beside it.
+func (c *config) completeStore() error {
+	folder, ok := strings.CutPrefix(c.Store, pebbleScheme)
+	switch scheme, _, _ := strings.Cut(c.Store, ":"); {
+	case ok && folder != "":
+	case scheme == "postgres", scheme == "postgresql", scheme == "redis", scheme == "rediss":
+		// Only the scheme is repeated: the rest may hold a password.
+		return usagef("store: %s is not in this build yet: use pebble:PATH", scheme)
+	default:
+		return usagef("store: it is pebble:PATH, as in pebble:./rescind-data")
+	}
+	keys := filepath.Clean(folder) + ".keys"
+	if c.masterKey == "" {
+		c.MasterKeyFile = or(c.MasterKeyFile, filepath.Join(keys, "master.key"))
+		if inside, err := within(folder, c.MasterKeyFile); err != nil {
+			return usagef("master_key_file: %w", err)
+		} else if inside {
+			return usagef("master_key_file: %s lies in the data folder, where a copy of the data would hold it: choose a place outside", c.MasterKeyFile)
+		}
+	}
+	if c.adminSecret == "" {
+		c.AdminSecretFile = or(c.AdminSecretFile, filepath.Join(keys, "admin.secret"))
+	}
+	return nil
+}
+
+// folder is that of the embedded store, and keysFolder the one beside it.
+func (c *config) folder() string     { return strings.TrimPrefix(c.Store, pebbleScheme) }
+func (c *config) keysFolder() string { return filepath.Clean(c.folder()) + ".keys" }
+
+// within reports whether a file lies, or would lie, below a folder.
+func within(folder, file string) (bool, error) {
+	folder, err := resolve(folder)
+	if err != nil {
+		return false, err
+	}
+	if file, err = resolve(file); err != nil {
+		return false, err
+	}
+	rel, err := filepath.Rel(folder, file)
+	return err == nil && rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator)), nil
+}
+
+// resolve makes a path absolute and follows the links of what exists of it.
+func resolve(path string) (string, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	rest := ""
+	for {
+		if real, err := filepath.EvalSymlinks(path); err == nil {
+			return filepath.Join(real, rest), nil
+		}
+		parent := filepath.Dir(path)
+		if parent == path {
+			return filepath.Join(path, rest), nil
+		}
+		path, rest = parent, filepath.Join(filepath.Base(path), rest)
+	}
+}
+
+func (c *config) completeClients() error {
+	seen := map[string]bool{}
+	for i, d := range c.Clients {
+		switch {
+		case d.ID == "":
+			return usagef("clients: number %d has no id", i+1)
+		case seen[d.ID]:
+			return usagef("clients: %q is there twice", d.ID)
+		case d.ID == adminID:
+			return usagef("clients: admin is always there; its secret is what admin_secret_file or RESCIND_ADMIN_SECRET says")
+		case d.Public && (d.SecretFile != "" || d.SecretEnv != ""):
+			return usagef("clients: %q is public, so it has no secret", d.ID)
+		case !d.Public && (d.SecretFile == "") == (d.SecretEnv == ""):
+			return usagef("clients: %q needs either secret_file or secret_env, or public: true", d.ID)
+		}
+		seen[d.ID] = true
+	}
+	return nil
+}
+
+// networks reads addresses and networks; the result is never nil.
+func networks(key string, texts []string) ([]netip.Prefix, error) {
+	all := make([]netip.Prefix, 0, len(texts))
+	for _, text := range texts {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			addr, aerr := netip.ParseAddr(text)
+			if aerr != nil {
+				return nil, usagef("%s: a network is written as in 10.0.0.0/8, not %q", key, text)
+			}
+			p = netip.PrefixFrom(addr, addr.BitLen())
+		}
+		all = append(all, p.Masked())
+	}
+	return all, nil
+}
+
+// loopback reports whether only this machine can reach a host. Names other than
+// localhost are not looked up: what they mean may change.
+func loopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	addr, err := netip.ParseAddr(host)
+	return err == nil && addr.IsLoopback()
+}
+
+// client makes the client that a declaration stands for, without its secret.
+func (d *declared) client() rescind.Client {
+	c := rescind.Client{
+		ID: d.ID, Name: d.Name, Public: d.Public, Audiences: d.Audiences, Format: rescind.TokenFormat(or(d.Format, string(rescind.FormatJWT))),
+		Strict: d.Strict, Grace: rescind.Duration(d.Grace), NoLogoutAll: d.NoLogoutAll,
+	}
+	for _, r := range d.Roles {
+		c.Roles = append(c.Roles, rescind.Role(r))
+	}
+	return c
+}

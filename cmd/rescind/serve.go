@@ -1,0 +1,217 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rescind/rescind"
+	"github.com/rescind/rescind/httpapi"
+	"github.com/rescind/rescind/keys"
+	"github.com/rescind/rescind/store/pebblestore"
+)
+
+func (c *cli) serveCommand() *cobra.Command {
+	var show bool
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the server",
+		Long: `Run the server until it gets SIGINT or SIGTERM: then requests under way end, what was
+acknowledged is durable, and it exits with 0. A second signal ends it at once.
+
+The first start makes, beside the data folder and for its owner's eyes only, the master key
+under which the store's keys are sealed and the secrets of two clients: admin, which may do
+everything, and app, which the quickstarts use. Their places are printed, their contents never.
+Keep a copy of the master key elsewhere: without it the store is lost.
+
+When the server is ready, one line on standard output says so, with its URL. Logs go to
+standard error. Flags come before the environment, which comes before the file of --config.
+
+Exit codes: 1 if it cannot start on what it found (the address is taken, another process has
+the data folder, the master key is missing or another one), 2 for a configuration that is wrong
+or names another issuer than the store's, 3 if the store does not answer.`,
+		Example: `  rescind serve
+  rescind serve --print-config > rescind.yaml
+  rescind serve --config rescind.yaml --log-level debug
+  rescind serve --listen :8443 --issuer https://login.example.com --tls-cert-file tls.crt --tls-key-file tls.key`,
+		Args: exactly(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			config, err := loadConfig(cmd.Flags(), c.env)
+			if err != nil {
+				return err
+			}
+			if show {
+				return config.print(c.out.w)
+			}
+			return c.serve(cmd.Context(), &config)
+		},
+	}
+	addFlags(cmd.Flags())
+	cmd.Flags().BoolVar(&show, "print-config", false, "print the configuration in force as a commented YAML file, without secrets, and exit")
+	return cmd
+}
+
+// serve runs the server until ctx ends.
+func (c *cli) serve(ctx context.Context, config *config) (err error) {
+	handler, err := config.Log.handler(c.stderr)
+	if err != nil {
+		return err
+	}
+	log := slog.New(handler)
+
+	// The address comes first: a taken one should leave nothing behind.
+	listener, err := listen(ctx, config.Listen)
+	if err != nil {
+		return err
+	}
+	defer listener.Close() // a second time where the server has closed it, which does no harm
+	if _, port, err := net.SplitHostPort(listener.Addr().String()); err == nil {
+		config.settle(port)
+	}
+	server := httpapi.Server(nil)
+	server.ErrorLog = slog.NewLogLogger(handler, slog.LevelDebug) // clients that hang up, mostly
+	if config.TLS.CertFile != "" {
+		certificate, err := loadCertificate(config.TLS, log)
+		if err != nil {
+			return refusedf("tls: %w", err)
+		}
+		server.TLSConfig = certificate.config()
+		go certificate.follow(ctx, tlsEvery)
+	}
+	traces, err := config.OTel.tracing(ctx, c.env, log)
+	if err != nil {
+		return err
+	}
+	defer flushTraces(traces, log)
+
+	store, err := openStore(config, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	authority, where, err := config.authority(ctx, store, log, c.env)
+	if err != nil {
+		return err
+	}
+	defer authority.Close()
+
+	options, err := config.api(log)
+	if err != nil {
+		return err
+	}
+	if traces != nil { // a nil pointer in an interface would not be nil
+		options.TracerProvider = traces
+	}
+	api, err := httpapi.New(authority, options)
+	if err != nil {
+		return usagef("configuration: %w", err)
+	}
+	front := &gate{next: api}
+	server.Handler = front
+	if err := c.announce(config, where); err != nil {
+		return err
+	}
+	if err := front.serve(ctx, server, listener, config.Shutdown, log); err != nil {
+		return err
+	}
+	log.Info("stopped")
+	return nil
+}
+
+// openStore opens the store that the configuration names.
+func openStore(config *config, log *slog.Logger) (rescind.Store, error) {
+	store, err := pebblestore.Open(config.folder(), pebblestore.Options{Logger: log})
+	if err != nil {
+		return nil, refusedf("store: %w", err)
+	}
+	return store, nil
+}
+
+// authority builds the judge over an open store, and makes what a first start needs.
+func (c *config) authority(ctx context.Context, store rescind.Store, log *slog.Logger, env func(string) (string, bool)) (*rescind.Authority, places, error) {
+	master, err := c.master(ctx, store)
+	if err != nil {
+		return nil, places{}, err
+	}
+	keeper, err := keys.New(master, keys.Options{Algorithm: c.Keys.Algorithm, RotateEvery: time.Duration(c.Keys.Rotate)})
+	if err != nil {
+		return nil, places{}, usagef("keys: %w", err)
+	}
+	a, err := rescind.New(ctx, rescind.Config{
+		Store: store, Keys: keeper, Issuer: c.Issuer, Audience: c.Audience,
+		AccessLifetime: time.Duration(c.Lifetimes.Access), IdleTimeout: time.Duration(c.Lifetimes.Idle),
+		SessionLifetime: time.Duration(c.Lifetimes.Session),
+		MaxSessions:     c.Sessions.Max, LimitPolicy: rescind.LimitPolicy(c.Sessions.Policy),
+		Retention: time.Duration(c.Retention), Logger: log,
+	})
+	if errors.Is(err, keys.ErrMaster) {
+		return nil, places{}, refusedf("%w\nGive the master key that this store was made with: --master-key-file or RESCIND_MASTER_KEY", err)
+	}
+	if err != nil {
+		return nil, places{}, fmt.Errorf("start: %w", err)
+	}
+	where, err := c.settleClients(ctx, a, env)
+	if err != nil {
+		a.Close()
+		return nil, places{}, err
+	}
+	return a, where, nil
+}
+
+// api says how the Authority is served.
+func (c *config) api(log *slog.Logger) (httpapi.Options, error) {
+	o := httpapi.Options{
+		Rules: map[string]httpapi.Rule{"": httpapi.Rule(c.ForwardAuth.Default)}, CORSOrigins: c.CORSOrigins,
+		Logger: log, Version: readBuild().Version,
+	}
+	for name, r := range c.ForwardAuth.Rules {
+		if name == "" {
+			return o, usagef("forward_auth: a rule needs a name; the one without is forward_auth.default")
+		}
+		o.Rules[name] = httpapi.Rule(r)
+	}
+	var err error
+	if o.TrustedProxies, err = networks("trusted_proxies", c.Proxies); err != nil {
+		return o, err
+	}
+	o.MetricsFrom, err = networks("metrics_from", c.MetricsFrom)
+	return o, err
+}
+
+// announce says that the server is ready, where it is, and where its secrets are.
+func (c *cli) announce(config *config, where places) error {
+	scheme := "http"
+	if config.TLS.CertFile != "" {
+		scheme = "https"
+	}
+	url := scheme + "://" + config.Listen
+	if c.out.json {
+		return c.out.emit(struct {
+			URL    string `json:"url"`
+			Issuer string `json:"issuer"`
+			places
+		}{url, config.Issuer, where})
+	}
+	for _, f := range []struct{ what, path string }{
+		{"master key", where.MasterKey}, {"secret of the client admin", where.AdminSecret}, {"secret of the client app", where.AppSecret},
+	} {
+		if f.path != "" {
+			c.out.note("%-26s %s", f.what, absolute(f.path))
+		}
+	}
+	return c.out.printf("rescind is ready at %s\n", url)
+}
+
+// absolute is for showing a path; one that cannot be made absolute is shown as it is.
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
+}
