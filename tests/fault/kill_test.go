@@ -24,21 +24,27 @@ func TestAcknowledgedHoldsAfterSIGKILL(t *testing.T) {
 	if slow() {
 		kills = 500
 	}
-	t.Run("process", func(t *testing.T) { t.Parallel(); killAgainAndAgain(t, kills, false) })
-	t.Run("process, unsynced writes lost", func(t *testing.T) { t.Parallel(); killAgainAndAgain(t, kills, true) })
+	t.Run("process", func(t *testing.T) {
+		t.Parallel()
+		killAgainAndAgain(t, kills, func(dir string) living { return startChild(t, dir, false) })
+	})
+	t.Run("process, unsynced writes lost", func(t *testing.T) {
+		t.Parallel()
+		killAgainAndAgain(t, kills, func(dir string) living { return startChild(t, dir, true) })
+	})
 }
 
-func killAgainAndAgain(t *testing.T, kills int, lossy bool) {
+func killAgainAndAgain(t *testing.T, kills int, start func(dir string) living) {
 	began, n := time.Now(), 0
 	for n < kills {
-		n += oneFolder(t, min(perFolder, kills-n), lossy)
+		n += oneFolder(t, min(perFolder, kills-n), start)
 		t.Logf("%d kills, %.0f a minute", n, float64(n)/time.Since(began).Minutes())
 	}
 }
 
 // oneFolder kills so many processes on one folder, and lets a last one say what
 // became of everything.
-func oneFolder(t *testing.T, kills int, lossy bool) int {
+func oneFolder(t *testing.T, kills int, start func(dir string) living) int {
 	dir := t.TempDir()
 	if _, err := keys.CreateMaster(filepath.Join(dir, "master.key")); err != nil {
 		t.Fatal(err)
@@ -46,21 +52,16 @@ func oneFolder(t *testing.T, kills int, lossy bool) int {
 	l := newLedger()
 	for n := range kills + 1 {
 		last := n == kills
-		p := startChild(t, dir, lossy)
+		srv := start(dir)
+		p := srv.proc()
 		// Now and then it dies while it starts, and mostly so on an empty folder.
 		if !last && (n < 2 || rand.IntN(12) == 0) {
 			time.Sleep(rand.N(60 * time.Millisecond))
 			l.end(t, p.kill())
 			continue
 		}
-		select {
-		case <-p.ready:
-		case <-p.died:
-			t.Fatalf("life %d does not start: %v", l.life, p.kill())
-		case <-time.After(patience):
-			t.Fatalf("life %d is not ready in time: %v", l.life, p.kill())
-		}
-		st := &storm{l: l, srv: p}
+		p.await(t, l.life)
+		st := &storm{l: l, srv: srv}
 		// Or while it is asked what it knows.
 		var early *time.Timer
 		if !last && rand.IntN(12) == 0 {
@@ -70,10 +71,7 @@ func oneFolder(t *testing.T, kills int, lossy bool) int {
 		if err != nil && (early == nil || !errors.Is(err, errDied)) {
 			t.Errorf("life %d: %v", l.life, err)
 		}
-		switch {
-		case err != nil:
-		case last:
-		default:
+		if err == nil && !last {
 			go st.killAfter(rand.Int64N(400), p)
 			st.run()
 		}
@@ -87,6 +85,18 @@ func oneFolder(t *testing.T, kills int, lossy bool) int {
 		t.Error(err)
 	}
 	return kills
+}
+
+// await waits until the process is ready.
+func (p *process) await(t *testing.T, life int) {
+	t.Helper()
+	select {
+	case <-p.ready:
+	case <-p.died:
+		t.Fatalf("life %d does not start: %v", life, p.kill())
+	case <-time.After(patience):
+		t.Fatalf("life %d is not ready in time: %v", life, p.kill())
+	}
 }
 
 // killAfter kills the process when so many calls were answered with success: at

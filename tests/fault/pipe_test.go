@@ -34,35 +34,68 @@ type server interface {
 	Upkeep(context.Context) error
 }
 
-// process is a running child and the ends of its pipes.
+// process is what every server here is in the end.
 type process struct {
 	cmd    *exec.Cmd
-	stdin  io.WriteCloser
 	stderr *bytes.Buffer
 	ready  chan struct{}
-	died   chan struct{} // closed when the last answer has been read
+	died   chan struct{} // closed when the last thing that it said has been read
+	broken error         // what was wrong with that; set before died is closed
+}
 
+func newProcess(cmd *exec.Cmd) *process {
+	p := &process{cmd: cmd, stderr: new(bytes.Buffer), ready: make(chan struct{}), died: make(chan struct{})}
+	cmd.Stderr = p.stderr
+	return p
+}
+
+func (p *process) proc() *process { return p }
+
+// living is a server and its process.
+type living interface {
+	server
+	proc() *process
+}
+
+// kill sends SIGKILL and waits until nothing of the process is left. It returns
+// what is wrong with how it lived, if anything.
+func (p *process) kill() error {
+	killed := p.cmd.Process.Kill()
+	<-p.died
+	err := p.cmd.Wait() // reports the SIGKILL
+	switch {
+	case p.broken != nil:
+		return p.broken
+	case killed != nil || p.cmd.ProcessState.Exited():
+		return fmt.Errorf("the process ended by itself: %v\n%s", err, p.stderr)
+	case strings.Contains(p.stderr.String(), "DATA RACE"):
+		return fmt.Errorf("the process failed\n%s", p.stderr)
+	}
+	return nil
+}
+
+// piped is a running child and the ends of its pipes.
+type piped struct {
+	*process
+	stdin   io.WriteCloser
 	sending sync.Mutex
 	n       atomic.Uint64
 	mu      sync.Mutex
 	waiting map[uint64]chan reply
-	broken  error
 }
 
 // startChild runs this test binary again, on a folder.
-func startChild(t *testing.T, dir string, lossy bool) *process {
+func startChild(t *testing.T, dir string, lossy bool) *piped {
 	t.Helper()
-	p := &process{ready: make(chan struct{}), died: make(chan struct{}), waiting: map[uint64]chan reply{}, stderr: new(bytes.Buffer)}
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.cmd = exec.Command(exe)
+	p := &piped{process: newProcess(exec.Command(exe)), waiting: map[uint64]chan reply{}}
 	p.cmd.Env = append(os.Environ(), childFolder+"="+dir)
 	if lossy {
 		p.cmd.Env = append(p.cmd.Env, childVolatile+"=1")
 	}
-	p.cmd.Stderr = p.stderr
 	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +115,7 @@ func startChild(t *testing.T, dir string, lossy bool) *process {
 }
 
 // read hands out the answers. What the child wrote before it died is still read.
-func (p *process) read(replies *os.File) {
+func (p *piped) read(replies *os.File) {
 	defer close(p.died)
 	in := bufio.NewReader(replies)
 	for {
@@ -109,7 +142,7 @@ func (p *process) read(replies *os.File) {
 }
 
 // ask sends an order and waits for its answer.
-func (p *process) ask(ctx context.Context, do order) (reply, error) {
+func (p *piped) ask(ctx context.Context, do order) (reply, error) {
 	do.N = p.n.Add(1)
 	answer := make(chan reply, 1)
 	p.mu.Lock()
@@ -140,55 +173,37 @@ func (p *process) ask(ctx context.Context, do order) (reply, error) {
 	}
 }
 
-func (p *process) Issue(ctx context.Context, l rescind.Login) (rescind.Grant, error) {
+func (p *piped) Issue(ctx context.Context, l rescind.Login) (rescind.Grant, error) {
 	r, err := p.ask(ctx, order{Issue: &l})
 	return r.Grant, err
 }
 
-func (p *process) Check(ctx context.Context, token string, w rescind.Want) (rescind.Access, error) {
+func (p *piped) Check(ctx context.Context, token string, w rescind.Want) (rescind.Access, error) {
 	r, err := p.ask(ctx, order{Check: &check{token, w}})
 	return r.Access, err
 }
 
-func (p *process) Refresh(ctx context.Context, f rescind.Refresh) (rescind.Grant, error) {
+func (p *piped) Refresh(ctx context.Context, f rescind.Refresh) (rescind.Grant, error) {
 	r, err := p.ask(ctx, order{Refresh: &f})
 	return r.Grant, err
 }
 
-func (p *process) Revoke(ctx context.Context, v rescind.Revocation) (rescind.Receipt, error) {
+func (p *piped) Revoke(ctx context.Context, v rescind.Revocation) (rescind.Receipt, error) {
 	r, err := p.ask(ctx, order{Revoke: &v})
 	return r.Receipt, err
 }
 
-func (p *process) Logout(ctx context.Context, token string, all bool) (rescind.Receipt, error) {
+func (p *piped) Logout(ctx context.Context, token string, all bool) (rescind.Receipt, error) {
 	r, err := p.ask(ctx, order{Logout: &logout{token, all}})
 	return r.Receipt, err
 }
 
-func (p *process) Rotate(ctx context.Context, use rescind.KeyUse) error {
+func (p *piped) Rotate(ctx context.Context, use rescind.KeyUse) error {
 	_, err := p.ask(ctx, order{Rotate: use})
 	return err
 }
 
-func (p *process) Upkeep(ctx context.Context) error {
+func (p *piped) Upkeep(ctx context.Context) error {
 	_, err := p.ask(ctx, order{Upkeep: true})
 	return err
-}
-
-// kill sends SIGKILL and waits until nothing of the process is left. It returns
-// what is wrong with how it lived, if anything.
-func (p *process) kill() error {
-	killed := p.cmd.Process.Kill()
-	<-p.died
-	err := p.cmd.Wait() // reports the SIGKILL
-	if p.broken != nil {
-		return p.broken
-	}
-	if killed != nil { // it had ended by itself
-		return fmt.Errorf("the process ended by itself: %v\n%s", err, p.stderr)
-	}
-	if strings.Contains(p.stderr.String(), "DATA RACE") || p.cmd.ProcessState.Exited() {
-		return fmt.Errorf("the process failed: %v\n%s", err, p.stderr)
-	}
-	return nil
 }

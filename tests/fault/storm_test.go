@@ -32,7 +32,7 @@ func judge(err error) outcome {
 	switch {
 	case err == nil:
 		return done
-	case errors.Is(err, errDied), errors.Is(err, rescind.ErrUnavailable):
+	case errors.Is(err, errDied), errors.Is(err, errCut), errors.Is(err, context.DeadlineExceeded), errors.Is(err, rescind.ErrUnavailable):
 		return unknown
 	case errors.Is(err, rescind.ErrInactive), errors.Is(err, rescind.ErrReuse):
 		return dead
@@ -52,8 +52,8 @@ func (st *storm) run() {
 				if errors.Is(err, errDied) {
 					return
 				}
-				if errors.Is(err, context.DeadlineExceeded) {
-					st.accuse("a call hangs: %v", err)
+				if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, errCut) {
+					st.accuse("a call got no proper answer: %v", err)
 					return
 				}
 				if judge(err) == done {
