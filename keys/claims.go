@@ -198,9 +198,6 @@ func audience(raw string) ([]string, error) {
 // numericDate is a NumericDate (RFC 7519 section 2) as we write them: digits
 // only. Fractions, exponents and signs are forms that two readers read apart.
 func numericDate(raw string) (time.Time, error) {
-	if len(raw) > 12 {
-		return time.Time{}, errNumber
-	}
 	n, err := strconv.ParseUint(raw, 10, 64) // takes no sign; JSON allows no leading zero
 	if err != nil || n > lastDate {
 		return time.Time{}, errNumber

@@ -145,8 +145,6 @@ func (m Master) derive(purpose string, size int) ([]byte, error) {
 	return k, nil
 }
 
-func (m Master) String() string { return "[redacted]" }
-
 // Format redacts every verb.
 func (m Master) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("[redacted]")) }
 

@@ -251,6 +251,23 @@ func TestUnrevokedKeyIsNoticed(t *testing.T) {
 	}
 }
 
+// TestKeyWithoutSecretIsRefused: under an empty key anybody could make a MAC.
+func TestKeyWithoutSecretIsRefused(t *testing.T) {
+	k := newKeeper(t, Options{})
+	for _, state := range []rescind.KeyState{rescind.KeyCurrent, rescind.KeyRetiring, rescind.KeyRevoked} {
+		for _, secret := range [][]byte{nil, make([]byte, 32)} {
+			d, err := k.seal(&key{attributes: attributes{Use: rescind.KeyUseTag, Alg: algHMAC, State: state}, secret: secret})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = k.unseal(d)
+			if ok := (state == rescind.KeyRevoked) == (secret == nil); ok != (err == nil) || !ok && !errors.Is(err, ErrDamaged) {
+				t.Errorf("%s key with %d bytes: %v", state, len(secret), err)
+			}
+		}
+	}
+}
+
 func TestUnknownFormatIsRefused(t *testing.T) {
 	k := newKeeper(t, Options{})
 	c := &config{}

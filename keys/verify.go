@@ -58,9 +58,6 @@ func (r *ring) findBy(segment string) (*signer, error) {
 	if !strings.EqualFold(h.typ, "at+jwt") && !strings.EqualFold(h.typ, "application/at+jwt") {
 		return nil, malformed("typ", errors.New("not that of an access token"))
 	}
-	if methods[h.alg] == nil {
-		return nil, malformed("alg", errors.New("not one of ours"))
-	}
 	id, err := rescind.ParseKeyID(h.kid)
 	if err != nil || id.String() != h.kid {
 		return nil, malformed("kid", errors.New("not one of ours"))
