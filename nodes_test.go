@@ -1,0 +1,80 @@
+package rescind_test
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"testing"
+
+	"github.com/rescind/rescind"
+)
+
+// TestEveryNodeNoticesARevokedKey has two Authorities over one store. The second
+// hears of nothing but what its own look-ups tell it.
+func TestEveryNodeNoticesARevokedKey(t *testing.T) {
+	for _, use := range []rescind.KeyUse{rescind.KeyUseSign, rescind.KeyUseMAC} {
+		w := newWorld(t)
+		second, err := rescind.New(context.Background(), w.conf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g := w.login("alice", "app")
+		if _, err := second.Check(context.Background(), g.AccessToken.Reveal(), rescind.Want{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.revokeKeys(use); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := second.Check(context.Background(), g.AccessToken.Reveal(), rescind.Want{}); !errors.Is(err, rescind.ErrRevoked) {
+			t.Errorf("%s key: the other node says %v", use, err)
+		}
+		// And what the first makes with the new key, the second takes.
+		g = w.login("alice", "app")
+		if _, err := second.Check(context.Background(), g.AccessToken.Reveal(), rescind.Want{}); err != nil {
+			t.Errorf("%s key: a token by the new key: %v", use, err)
+		}
+		if _, err := second.Refresh(context.Background(), rescind.Refresh{Token: g.RefreshToken.Reveal()}); err != nil {
+			t.Errorf("%s key: a refresh token by the new key: %v", use, err)
+		}
+	}
+}
+
+// TestStolenMACKeyAloneMakesNoRefreshToken: the salt is in the store and in the
+// tokens, and nowhere else.
+func TestStolenMACKeyAloneMakesNoRefreshToken(t *testing.T) {
+	w := newWorld(t)
+	g := w.login("alice", "app")
+	cfg, err := w.store.Config(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ring, err := w.keys.Load(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forge := func(salt byte) rescind.Secret {
+		key := ring.MACKey()
+		body := append([]byte(nil), g.Session[:]...)
+		body = binary.BigEndian.AppendUint32(body, 0)
+		body = append(body, key[:]...)
+		for range 16 {
+			body = append(body, salt)
+		}
+		mac, err := ring.MAC(key, append([]byte("rescind refresh token v1\x00"), body...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return rescind.Secret("rsr_" + base64.RawURLEncoding.EncodeToString(append(body, mac[:]...)))
+	}
+	for salt := range byte(8) {
+		if _, err := w.refresh("app", forge(salt)); !errors.Is(err, rescind.ErrMalformed) {
+			t.Fatalf("a guessed salt: %v", err)
+		}
+		if _, err := w.Logout(context.Background(), forge(salt).Reveal(), false); !errors.Is(err, rescind.ErrMalformed) {
+			t.Fatalf("logout with a guessed salt: %v", err)
+		}
+	}
+	w.alive(g.AccessToken)
+	w.mustRefresh("app", g.RefreshToken)
+}
