@@ -1,10 +1,12 @@
 package fault
 
 import (
+	"context"
 	"errors"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -72,8 +74,7 @@ func oneFolder(t *testing.T, kills int, start func(dir string) living) int {
 			t.Errorf("life %d: %v", l.life, err)
 		}
 		if err == nil && !last {
-			go st.killAfter(rand.Int64N(400), p)
-			st.run()
+			st.run(func() { st.killAfter(rand.Int64N(400), p) })
 		}
 		if early != nil {
 			early.Stop()
@@ -100,7 +101,7 @@ func (p *process) await(t *testing.T, life int) {
 }
 
 // killAfter kills the process when so many calls were answered with success: at
-// once then, or a little later, in the middle of whatever comes next.
+// once then, or mostly in the middle of one more ending, begun for this.
 func (st *storm) killAfter(answers int64, p *process) {
 	late := time.After(10 * time.Second)
 	tick := time.NewTicker(100 * time.Microsecond)
@@ -114,10 +115,20 @@ func (st *storm) killAfter(answers int64, p *process) {
 		}
 		break
 	}
-	if rand.IntN(2) == 0 {
+	var under sync.WaitGroup
+	if rand.IntN(4) > 0 {
+		endings := []func(context.Context) error{
+			st.logout, st.revokeSession, st.replay, st.sweepSubject, st.sweepOthers, st.logoutEverywhere, st.sweepClient, st.sweepAll,
+		}
+		under.Go(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
+			defer cancel()
+			_ = endings[rand.IntN(len(endings))](ctx) // the ledger has noted it
+		})
 		time.Sleep(rand.N(3 * time.Millisecond))
 	}
 	_ = p.cmd.Process.Kill() // kill reports what there is to report
+	under.Wait()
 }
 
 // end closes a life and reports what was wrong with it.

@@ -42,26 +42,27 @@ func endAgainAndAgain(t *testing.T, ends int, exe string) {
 		if err := st.look(n == ends); err != nil {
 			t.Fatal(err)
 		}
-		stormed := make(chan struct{})
-		if n < ends {
-			go func() { st.run(); close(stormed) }()
-			for enough := rand.Int64N(400); st.answered.Load() < enough; {
+		before, doubtful := int64(0), int64(0)
+		sigterm := func() {
+			for enough := rand.Int64N(400); n < ends && st.answered.Load() < enough; {
 				time.Sleep(time.Millisecond)
 			}
+			close(srv.ending)
+			before, doubtful = st.answered.Load(), st.unavailable.Load()
+			if err := srv.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+				t.Error(err)
+			}
+			select {
+			case <-srv.died:
+			case <-time.After(patience):
+				t.Errorf("the server does not end: %v", srv.kill())
+			}
+		}
+		if n < ends {
+			st.run(sigterm)
 		} else {
-			close(stormed)
+			sigterm()
 		}
-		close(srv.ending)
-		before := st.answered.Load()
-		if err := srv.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-			t.Fatal(err)
-		}
-		select {
-		case <-srv.died:
-		case <-time.After(patience):
-			t.Fatalf("the server does not end: %v", srv.kill())
-		}
-		<-stormed
 		if err := srv.cmd.Wait(); err != nil {
 			t.Fatalf("after SIGTERM: %v\n%s", err, srv.stderr)
 		}
@@ -70,6 +71,9 @@ func endAgainAndAgain(t *testing.T, ends int, exe string) {
 		}
 		if n < ends {
 			t.Logf("%d calls were answered after SIGTERM, %d before", st.answered.Load()-before, before)
+			if more := st.unavailable.Load() - doubtful; more > 0 {
+				t.Errorf("%d calls under way were not ended: unavailable", more)
+			}
 		}
 		l.end(t, nil)
 	}

@@ -24,7 +24,8 @@ type storm struct {
 	srv server
 	// answered counts what was done; the killer waits for it.
 	answered atomic.Int64
-	over     atomic.Bool
+	// unavailable counts the answers that say nothing.
+	unavailable atomic.Int64
 }
 
 // judge says what an error means for the outcome.
@@ -40,12 +41,13 @@ func judge(err error) outcome {
 	return refused
 }
 
-// run storms the process until it dies, or until the storm is called off.
-func (st *storm) run() {
+// run storms the process until it dies. Meanwhile it runs end, which sees to that.
+func (st *storm) run(end func()) {
 	var all sync.WaitGroup
+	all.Go(end)
 	for range workers {
 		all.Go(func() {
-			for !st.over.Load() {
+			for {
 				ctx, cancel := context.WithTimeout(context.Background(), patience)
 				err := st.one(ctx)
 				cancel()
@@ -58,6 +60,9 @@ func (st *storm) run() {
 				}
 				if judge(err) == done {
 					st.answered.Add(1)
+				}
+				if errors.Is(err, rescind.ErrUnavailable) {
+					st.unavailable.Add(1)
 				}
 			}
 		})
