@@ -94,7 +94,7 @@ func (c *Client) Window() time.Duration {
 // It is false for every public client: those have no secret.
 func (c *Client) Authentic(secret string) bool {
 	sum := sha256.Sum256([]byte(secret))
-	return len(c.SecretHash) == sha256.Size && subtle.ConstantTimeCompare(sum[:], c.SecretHash) == 1
+	return !c.Public && len(c.SecretHash) == sha256.Size && subtle.ConstantTimeCompare(sum[:], c.SecretHash) == 1
 }
 
 // SetSecret stores the hash of a secret. Secrets have at least 32 characters,

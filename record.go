@@ -3,6 +3,7 @@ package rescind
 import (
 	"encoding/binary"
 	"errors"
+	"math"
 	"time"
 )
 
@@ -70,25 +71,25 @@ func ParseRecord(id SessionID, b []byte) (Session, error) {
 	s.EndedAt = r.millis()
 	s.IdleTimeout = r.duration()
 	s.AccessLifetime = r.duration()
-	s.Generation = uint32(r.uvarint())
+	s.Generation = uint32(r.atMost(math.MaxUint32))
 	copy(s.Salt[:], r.take(len(s.Salt)))
 	copy(s.MACKey[:], r.take(len(s.MACKey)))
 	s.EndReason = Reason(r.str())
 	s.Subject = r.str()
 	s.Client = r.str()
 	s.Scope = r.str()
-	if n := r.count(MaxAudiences); n > 0 {
+	if n := r.atMost(MaxAudiences); n > 0 {
 		s.Audience = make([]string, n)
 		for i := range s.Audience {
 			s.Audience[i] = r.str()
 		}
 	}
-	if n := r.count(MaxAccessEntries); n > 0 {
+	if n := r.atMost(MaxAccessEntries); n > 0 {
 		s.Access = make([]AccessEntry, n)
 		for i := range s.Access {
 			e := &s.Access[i]
 			copy(e.ID[:], r.take(len(e.ID)))
-			e.Generation = uint32(r.uvarint())
+			e.Generation = uint32(r.atMost(math.MaxUint32))
 			e.IssuedAt = time.Unix(int64(r.uvarint()), 0)
 			e.ExpiresAt = time.Unix(int64(r.uvarint()), 0)
 			e.Scope = r.str()
@@ -111,7 +112,11 @@ func appendMillis(b []byte, t time.Time) []byte {
 	if t.IsZero() {
 		return append(b, 0)
 	}
-	return binary.AppendUvarint(b, uint64(t.UnixMilli()))
+	ms := t.UnixMilli()
+	if ms == 0 {
+		ms = 1 // 0 says "never", and what ended at the epoch has ended
+	}
+	return binary.AppendUvarint(b, uint64(ms))
 }
 
 func appendString(b []byte, s string) []byte {
@@ -141,10 +146,14 @@ func (r *recordReader) byte() byte {
 	return 0
 }
 
+// uvarint refuses every spelling of a number but the shortest.
 func (r *recordReader) uvarint() uint64 {
 	var v uint64
 	for shift := 0; shift < 64; shift += 7 {
 		c := r.byte()
+		if c == 0 && shift > 0 || c > 1 && shift == 63 {
+			break
+		}
 		v |= uint64(c&0x7f) << shift
 		if c < 0x80 {
 			return v
@@ -154,13 +163,13 @@ func (r *recordReader) uvarint() uint64 {
 	return 0
 }
 
-func (r *recordReader) count(max int) int {
+func (r *recordReader) atMost(max uint64) uint64 {
 	n := r.uvarint()
-	if n > uint64(max) {
+	if n > max {
 		r.bad = true
 		return 0
 	}
-	return int(n)
+	return n
 }
 
 func (r *recordReader) str() string {
@@ -173,12 +182,18 @@ func (r *recordReader) str() string {
 }
 
 func (r *recordReader) millis() time.Time {
-	if v := r.uvarint(); v != 0 {
-		return time.UnixMilli(int64(v))
+	v := r.uvarint()
+	if v == 0 {
+		return time.Time{}
 	}
-	return time.Time{}
+	t := time.UnixMilli(int64(v))
+	r.bad = r.bad || t.IsZero() // a second spelling of "never"
+	return t
 }
 
 func (r *recordReader) duration() time.Duration {
-	return time.Duration(r.uvarint()) * time.Millisecond
+	const longest = math.MaxInt64 / int64(time.Millisecond)
+	v := int64(r.uvarint())
+	r.bad = r.bad || v > longest || v < -longest
+	return time.Duration(v) * time.Millisecond
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"time"
 )
 
@@ -43,7 +44,7 @@ func ParseSessionID(s string) (SessionID, error) {
 	if len(s) != 32 {
 		return id, invalid("a session id has 32 characters, this has %d", len(s))
 	}
-	if _, err := rawURL.Decode(id[:], []byte(s)); err != nil {
+	if !decodeRaw(id[:], s) {
 		return SessionID{}, invalid("a session id is base64url")
 	}
 	return id, nil
@@ -77,7 +78,7 @@ func ParseTokenID(s string) (TokenID, error) {
 	if len(s) != 22 {
 		return id, invalid("a token id has 22 characters, this has %d", len(s))
 	}
-	if _, err := rawURL.Decode(id[:], []byte(s)); err != nil {
+	if !decodeRaw(id[:], s) {
 		return TokenID{}, invalid("a token id is base64url")
 	}
 	return id, nil
@@ -108,7 +109,7 @@ func ParseKeyID(s string) (KeyID, error) {
 	if len(s) != 8 {
 		return id, invalid("a key id has 8 characters")
 	}
-	if _, err := rawURL.Decode(id[:], []byte(s)); err != nil {
+	if !decodeRaw(id[:], s) {
 		return KeyID{}, invalid("a key id is base64url")
 	}
 	return id, nil
@@ -125,9 +126,19 @@ func (id *KeyID) UnmarshalText(b []byte) (err error) {
 	return err
 }
 
-// rawURL refuses what lenient decoders let through: padding, line breaks and
-// non-zero trailing bits, each of which would give one token several spellings.
+// rawURL refuses padding and non-zero trailing bits, each of which would give
+// one token several spellings. It skips line breaks; see decodeRaw.
 var rawURL = base64.RawURLEncoding.Strict()
+
+// decodeRaw decodes exactly len(dst) bytes. A line break, which the decoder
+// skips, would stand in the place of a byte that is then missing at the end.
+func decodeRaw(dst []byte, s string) bool {
+	if len(s) != rawURL.EncodedLen(len(dst)) {
+		return false
+	}
+	n, err := rawURL.Decode(dst, []byte(s))
+	return err == nil && n == len(dst)
+}
 
 // Position is a place in the feed of endings: dense, in commit order. A session
 // remembers the position of its birth; a cutoff past it has ended it.
@@ -239,3 +250,6 @@ func (s Secret) String() string { return "[redacted]" }
 
 // Format redacts every verb.
 func (s Secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("[redacted]")) }
+
+// LogValue redacts it in logs, which may be written as JSON.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }

@@ -93,8 +93,8 @@ func openToken(ring KeyRing, body []byte, label, token string, keyAt int) error 
 		return ErrMalformed
 	}
 	var raw [128]byte
-	if _, err := rawURL.Decode(body, append(raw[:0], text...)); err != nil {
-		return ErrMalformed
+	if n, err := rawURL.Decode(body, append(raw[:0], text...)); err != nil || n != len(body) {
+		return ErrMalformed // shorter: the decoder skips line breaks
 	}
 	key := KeyID(body[keyAt : keyAt+6])
 	var msg [128]byte
