@@ -21,7 +21,7 @@ type walker struct {
 	*trial
 	o        *oracle
 	ids      []rescind.SessionID        // ever created, or tried
-	last     map[rescind.SessionID]bool // has been seen ended: for ever
+	over     map[rescind.SessionID]bool // seen ended, which is for ever
 	batches  []int                      // events written by each step, in order: their order inside a step is free
 	eventIDs map[string]string
 	nonces   map[rescind.Position][8]byte
@@ -39,7 +39,7 @@ var (
 // of the walk.
 func walk(rt *rapid.T, c *trial) {
 	w := &walker{
-		trial: c, last: map[rescind.SessionID]bool{}, eventIDs: map[string]string{}, nonces: map[rescind.Position][8]byte{},
+		trial: c, over: map[rescind.SessionID]bool{}, eventIDs: map[string]string{}, nonces: map[rescind.Position][8]byte{},
 	}
 	w.o = newOracle(func() time.Time { return w.s.Now() })
 	w.o.epoch, w.o.version = c.config().Epoch, c.config().Version
@@ -105,7 +105,7 @@ func (w *walker) pick(rt *rapid.T) rescind.SessionID {
 	return w.ids[rapid.IntRange(0, len(w.ids)-1).Draw(rt, "session")]
 }
 
-func (w *walker) event(rt *rapid.T, kind rescind.EventKind, s rescind.Session) rescind.Event {
+func (w *walker) event(kind rescind.EventKind, s rescind.Session) rescind.Event {
 	e := newEvent(kind, s, w.now())
 	e.Detail = fmt.Sprint(w.o.eventSeq)
 	return e
@@ -115,7 +115,7 @@ func (w *walker) ending(rt *rapid.T, id rescind.SessionID) rescind.End {
 	reason := rapid.SampledFrom([]rescind.Reason{rescind.ReasonLogout, rescind.ReasonReuse}).Draw(rt, "reason")
 	s := w.o.sessions[id]
 	s.ID = id
-	return rescind.End{Session: id, At: w.now(), Reason: reason, Event: w.event(rt, rescind.EventSessionEnded, s)}
+	return rescind.End{Session: id, At: w.now(), Reason: reason, Event: w.event(rescind.EventSessionEnded, s)}
 }
 
 func (w *walker) create(rt *rapid.T) {
@@ -127,7 +127,7 @@ func (w *walker) create(rt *rapid.T) {
 	if rapid.IntRange(0, 5).Draw(rt, "taken id") == 0 {
 		s.ID = w.pick(rt)
 	}
-	n := rescind.Creation{Session: s, Events: []rescind.Event{w.event(rt, rescind.EventSessionCreated, s)}}
+	n := rescind.Creation{Session: s, Events: []rescind.Event{w.event(rescind.EventSessionCreated, s)}}
 	if kind := rapid.SampledFrom([]string{"none", "right", "wrong"}).Draw(rt, "count"); kind != "none" {
 		count := w.o.counters[s.ID.Tag()]
 		if kind == "wrong" {
@@ -174,7 +174,7 @@ func (w *walker) swap(rt *rapid.T, s rescind.Session) {
 	s.Generation++
 	s.Birth = rescind.Position(rapid.IntRange(0, 50).Draw(rt, "a birth that does not count"))
 	s.LastActive = w.now().Add(time.Duration(rapid.IntRange(-3, 3).Draw(rt, "activity")) * time.Hour)
-	r := rescind.Replacement{Session: s, Events: []rescind.Event{w.event(rt, rescind.EventSessionRefreshed, s)}}
+	r := rescind.Replacement{Session: s, Events: []rescind.Event{w.event(rescind.EventSessionRefreshed, s)}}
 	for range rapid.IntRange(0, 2).Draw(rt, "dropped") {
 		w.token++
 		r.Dropped = append(r.Dropped, rescind.TokenID{w.token})
@@ -203,7 +203,7 @@ func (w *walker) touch(rt *rapid.T) {
 func (w *walker) moveCutoff(rt *rapid.T) {
 	of := w.session(rapid.SampledFrom(walkSubjects).Draw(rt, "subject"), rapid.SampledFrom(walkClients).Draw(rt, "client"))
 	m := w.cutoffs(of)[rapid.IntRange(0, 2).Draw(rt, "kind")]
-	m.Event = w.event(rt, m.Event.Kind, of)
+	m.Event = w.event(m.Event.Kind, of)
 	if m.Kind == rescind.EndSubject && rapid.Bool().Draw(rt, "keep") {
 		id := w.pick(rt)
 		m.Tag = id.Tag()
@@ -227,7 +227,7 @@ func (w *walker) configure(rt *rapid.T) {
 		c.Ends = append(c.Ends, rescind.Ending{Kind: kind, Name: rapid.SampledFrom(walkClients).Draw(rt, "name"), At: w.now()})
 	}
 	for range rapid.IntRange(0, 2).Draw(rt, "events") {
-		c.Events = append(c.Events, w.event(rt, rescind.EventKeyRotated, rescind.Session{}))
+		c.Events = append(c.Events, w.event(rescind.EventKeyRotated, rescind.Session{}))
 	}
 	w.step("Configure", func(s rescind.Store) (rescind.Position, error) { return s.Configure(w.ctx, c) })
 }
@@ -406,13 +406,13 @@ func (w *walker) compare() {
 	for _, id := range w.ids {
 		got, want := w.lookup(id), w.o.snapshot(id)
 		w.equal("Lookup", showSnapshot(got), showSnapshot(want))
-		if ended := got.Found && !stands(got); w.last[id] && !ended && got.Found {
+		if ended := got.Found && !stands(got); w.over[id] && !ended && got.Found {
 			w.Fatalf("an ended session is back: %s", showSnapshot(got))
 		} else if ended {
-			w.last[id] = true
+			w.over[id] = true
 		}
 		if !got.Found {
-			delete(w.last, id) // forgotten; the id may be created anew
+			delete(w.over, id) // forgotten; the id may be created anew
 		}
 	}
 	var want []rescind.Snapshot
