@@ -18,6 +18,7 @@ import (
 
 	"github.com/rescind/rescind"
 	"github.com/rescind/rescind/rescindtest"
+	"github.com/rescind/rescind/store/storetest"
 )
 
 // harness is a server and a browserless client, which holds every answer against
@@ -261,109 +262,36 @@ func grantOf(t testing.TB, a answer) rescind.Grant {
 	return g
 }
 
-// outage is a store that can be made to fail, with nothing done.
+// outage is a store that can be made to fail in every way.
 type outage struct {
-	rescind.Store
-	down atomic.Bool
+	*storetest.Faulty
+	store rescind.Store
+	cut   atomic.Bool // backups end after some bytes
 }
 
-func (o *outage) wrap(s rescind.Store) rescind.Store { o.Store = s; return o }
-
-var errDown = errors.New("connection refused")
-
-func (o *outage) fail() error {
-	if o.down.Load() {
-		return errDown
+func (o *outage) wrap(set *rescindtest.Settings) {
+	set.WrapStore = func(s rescind.Store) rescind.Store {
+		o.store, o.Faulty = s, storetest.NewFaulty(s, nil)
+		return o
 	}
-	return nil
 }
 
-func (o *outage) Create(ctx context.Context, c rescind.Creation) (rescind.Position, error) {
-	if err := o.fail(); err != nil {
-		return 0, err
-	}
-	return o.Store.Create(ctx, c)
+// down makes every call of the store fail, and up none.
+func (o *outage) down() {
+	o.Follow(func(string, int) storetest.Fault { return storetest.FailBefore })
 }
 
-func (o *outage) Lookup(ctx context.Context, id rescind.SessionID) (rescind.Snapshot, error) {
-	if err := o.fail(); err != nil {
-		return rescind.Snapshot{}, err
-	}
-	return o.Store.Lookup(ctx, id)
-}
+func (o *outage) up() { o.Follow(nil) }
 
-func (o *outage) Replace(ctx context.Context, r rescind.Replacement) error {
-	if err := o.fail(); err != nil {
-		return err
-	}
-	return o.Store.Replace(ctx, r)
-}
-
-func (o *outage) End(ctx context.Context, e rescind.End) (rescind.Ended, error) {
-	if err := o.fail(); err != nil {
-		return rescind.Ended{}, err
-	}
-	return o.Store.End(ctx, e)
-}
-
-func (o *outage) MoveCutoff(ctx context.Context, m rescind.CutoffMove) (rescind.Position, error) {
-	if err := o.fail(); err != nil {
-		return 0, err
-	}
-	return o.Store.MoveCutoff(ctx, m)
-}
-
-func (o *outage) List(ctx context.Context, q rescind.ListQuery) (rescind.ListPage, error) {
-	if err := o.fail(); err != nil {
-		return rescind.ListPage{}, err
-	}
-	return o.Store.List(ctx, q)
-}
-
-func (o *outage) Events(ctx context.Context, q rescind.EventQuery) (rescind.EventPage, error) {
-	if err := o.fail(); err != nil {
-		return rescind.EventPage{}, err
-	}
-	return o.Store.Events(ctx, q)
-}
-
-func (o *outage) Config(ctx context.Context) (rescind.StoreConfig, error) {
-	if err := o.fail(); err != nil {
-		return rescind.StoreConfig{}, err
-	}
-	return o.Store.Config(ctx)
-}
-
-func (o *outage) ConfigVersion(ctx context.Context) (uint64, error) {
-	if err := o.fail(); err != nil {
-		return 0, err
-	}
-	return o.Store.ConfigVersion(ctx)
-}
-
-func (o *outage) Configure(ctx context.Context, c rescind.Change) (rescind.Position, error) {
-	if err := o.fail(); err != nil {
-		return 0, err
-	}
-	return o.Store.Configure(ctx, c)
-}
-
-func (o *outage) Purge(ctx context.Context, q rescind.PurgeStep) (rescind.Purged, error) {
-	if err := o.fail(); err != nil {
-		return rescind.Purged{}, err
-	}
-	return o.Store.Purge(ctx, q)
-}
-
-// Backup passes on to the store within; the outage cuts it after some bytes.
+// Backup passes on to the store within.
 func (o *outage) Backup(ctx context.Context, w io.Writer) error {
-	if o.down.Load() {
+	if o.cut.Load() {
 		if _, err := w.Write(make([]byte, 4096)); err != nil {
 			return err
 		}
-		return errDown
+		return errors.New("disk on fire")
 	}
-	b, ok := o.Store.(rescind.Backuper)
+	b, ok := o.store.(rescind.Backuper)
 	if !ok {
 		return errors.New("the store within makes no backups")
 	}
