@@ -119,8 +119,11 @@ func TestIDsAsText(t *testing.T) {
 	if want.Session.Tag() != (Tag{1, 2, 3}) || want.Session.IsZero() || !(SessionID{}).IsZero() {
 		t.Errorf("session %s has tag %x", want.Session, want.Session.Tag())
 	}
-	if NewSessionID(Tag{}) == NewSessionID(Tag{}) || NewKeyID() == NewKeyID() {
-		t.Error("two fresh ids are the same")
+	if again := NewSessionID(want.Session.Tag()); again == want.Session {
+		t.Errorf("two fresh session ids are %s", again)
+	}
+	if again := NewKeyID(); again == want.Key {
+		t.Errorf("two fresh key ids are %s", again)
 	}
 }
 
