@@ -41,7 +41,7 @@ and together they are as good as the server.`,
   rescind serve --store pebble:/backups/rescind-2026-01-31 --master-key-file rescind-data.keys/master.key`,
 		Args: exactly("DIR"),
 	}
-	c.overServer(cmd, func(r *remoteCall) error {
+	c.overServer(cmd, unbounded, func(r *remoteCall) error {
 		into, err := newUnpacked(r.args[0])
 		if err != nil {
 			return err
@@ -78,10 +78,6 @@ Opening this copy logs everybody out: what was revoked since now must not come b
 The master key is not in it: keep a copy of that elsewhere.
 `, into.Files, size(into.Bytes), clean(into.Folder))
 	})
-	// A copy takes as long as it takes.
-	if err := cmd.Flags().Set("timeout", "0s"); err == nil {
-		cmd.Flags().Lookup("timeout").DefValue = "0s"
-	}
 	return cmd
 }
 

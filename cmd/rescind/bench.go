@@ -57,7 +57,7 @@ comparison with other software is in the folder bench of the repository.`,
   rescind bench --server http://127.0.0.1:8470 --client-id app --client-secret-file rescind-data.keys/app.secret`,
 		Args: exactly(),
 	}
-	c.remoteFlags(cmd, false)
+	to := remoteFlags(cmd)
 	cmd.Flags().IntVar(&workers, "concurrency", 64, "calls at once, 1 to 4096")
 	cmd.Flags().DurationVar(&each, "duration", 2*time.Second, "how long to measure each kind of call")
 	cmd.Flags().StringVar(&disk, "dir", "", "folder in which to make the temporary store")
@@ -67,17 +67,17 @@ comparison with other software is in the folder bench of the repository.`,
 		}
 		b := bench{workers: workers, each: each, client: appID}
 		where := "the library over an embedded store"
-		if env, _ := c.env("RESCIND_SERVER"); c.remote.server != "" || env != "" {
+		if env, _ := c.env("RESCIND_SERVER"); to.server != "" || env != "" {
 			if disk != "" {
 				return usagef("--dir is for the embedded store: it does not go with --server")
 			}
-			dialled, err := c.dial()
+			dialled, err := c.dial(to)
 			if err != nil {
 				return err
 			}
 			b.ledger = dialled
 			id, _ := c.env("RESCIND_CLIENT_ID")
-			b.client = or(c.remote.id, or(id, adminID)) // a token is refreshed by the client that it was issued to
+			b.client = or(to.id, or(id, adminID)) // a token is refreshed by the client that it was issued to
 			where = "the server, over HTTP"
 		} else {
 			authority, done, err := benchStore(cmd.Context(), disk)

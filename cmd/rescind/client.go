@@ -59,7 +59,7 @@ it gets a new secret.`,
 	flags.StringVar(&writeFile, "write-secret", "", "write its new secret to this new file, for its owner only, instead of printing it")
 	c.complete(cmd, "role", "issue", "introspect", "revoke", "guard", "admin")
 	c.complete(cmd, "format", string(rescind.FormatJWT), string(rescind.FormatOpaque))
-	c.overServer(cmd, func(r *remoteCall) (err error) {
+	c.overServer(cmd, brief, func(r *remoteCall) (err error) {
 		n.ID, n.Format, n.Grace = r.args[0], rescind.TokenFormat(format), rescind.Duration(grace)
 		for _, role := range roles {
 			n.Roles = append(n.Roles, rescind.Role(role))
@@ -118,7 +118,7 @@ func (c *cli) clientList() *cobra.Command {
 		Example: "  rescind client list\n  rescind client list --json",
 		Args:    exactly(),
 	}
-	c.overServer(cmd, func(r *remoteCall) error {
+	c.overServer(cmd, brief, func(r *remoteCall) error {
 		all, err := r.client.Clients(r.ctx)
 		if err != nil {
 			return err
@@ -152,7 +152,7 @@ func (c *cli) clientRemove() *cobra.Command {
 		Example: "  rescind revoke --client shop --dry-run     how many sessions that would end\n  rescind client remove shop",
 		Args:    exactly("ID"),
 	}
-	c.overServer(cmd, func(r *remoteCall) error {
+	c.overServer(cmd, brief, func(r *remoteCall) error {
 		receipt, err := r.client.RemoveClient(r.ctx, r.args[0])
 		if err != nil {
 			return err

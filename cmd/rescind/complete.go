@@ -4,6 +4,7 @@ import (
 	"math"
 	"net"
 	"net/netip"
+	"net/url"
 	"path/filepath"
 	"strings"
 
@@ -48,6 +49,9 @@ func (c *config) complete() error {
 	}
 	if math.IsNaN(c.OTel.Ratio) || c.OTel.Ratio < 0 || c.OTel.Ratio > 1 {
 		return usagef("otel: sample_ratio is 0 to 1")
+	}
+	if u, err := url.Parse(c.OTel.Endpoint); c.OTel.Endpoint != "" && (err != nil || u.Host == "" || u.User != nil || (u.Scheme != "http" && u.Scheme != "https")) {
+		return usagef("otel: endpoint is the URL of a collector, as in http://127.0.0.1:4318")
 	}
 	if c.Retention < 0 || c.Shutdown.Delay < 0 || c.Shutdown.Timeout < 0 {
 		return usagef("retention and the times of shutdown cannot be negative")

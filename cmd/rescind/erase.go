@@ -18,7 +18,7 @@ way back. If it breaks off (exit code 3), repeat it.`,
 		Example: "  rescind erase alice",
 		Args:    exactly("SUBJECT"),
 	}
-	c.overServer(cmd, func(r *remoteCall) error {
+	c.overServer(cmd, unbounded, func(r *remoteCall) error {
 		erased, err := r.client.Erase(r.ctx, r.args[0])
 		if errors.Is(err, rescind.ErrUnavailable) {
 			return fmt.Errorf("%w\nHow much was done is not known. Repeat the command", err)

@@ -37,7 +37,7 @@ func (c *cli) eventsCommand() *cobra.Command {
 	flags.IntVar(&q.Limit, "limit", 0, "how many at most, 1 to 1000 (default 100)")
 	flags.BoolVar(&follow, "follow", false, "wait for new events and print them as they come, oldest first")
 	c.complete(cmd, "kind", eventKinds...)
-	c.overServer(cmd, func(r *remoteCall) (err error) {
+	c.overServer(cmd, brief, func(r *remoteCall) (err error) {
 		q.Kind = rescind.EventKind(kind)
 		if q.Since, err = moment("since", since, time.Now()); err != nil {
 			return err

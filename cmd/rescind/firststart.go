@@ -43,8 +43,8 @@ func (c *config) master(ctx context.Context, store rescind.Store) (keys.Master, 
 		return keys.Master{}, fmt.Errorf("%w: store: %w", rescind.ErrUnavailable, err)
 	}
 	if len(stored.Documents) == 0 {
-		if err := os.MkdirAll(filepath.Dir(c.MasterKeyFile), 0o700); err != nil {
-			return keys.Master{}, refusedf("master key: %w", err)
+		if err := privateFolder(filepath.Dir(c.MasterKeyFile)); err != nil {
+			return keys.Master{}, refusedf("master key: %w\nChoose another place for it by --master-key-file, or give the key itself in RESCIND_MASTER_KEY", err)
 		}
 		m, _, err := keys.LoadOrCreateMaster(c.MasterKeyFile)
 		if err != nil {
@@ -104,7 +104,7 @@ func (c *config) firstApp(ctx context.Context, a *rescind.Authority, file string
 	}
 	secret, err := obtainSecret(file)
 	if err != nil {
-		return refusedf("secret of the client %s: %w", appID, err)
+		return refusedf("secret of the client %s: %w\nMake its place writable, or declare the client %s in the configuration", appID, err, appID)
 	}
 	app = &rescind.Client{
 		ID: appID, Name: "Application", Format: rescind.FormatJWT,

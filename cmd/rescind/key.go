@@ -25,7 +25,7 @@ func (c *cli) keyList() *cobra.Command {
 		Example: "  rescind key list\n  rescind key list --json",
 		Args:    exactly(),
 	}
-	c.overServer(cmd, func(r *remoteCall) error {
+	c.overServer(cmd, brief, func(r *remoteCall) error {
 		keys, err := r.client.ListKeys(r.ctx)
 		if err != nil {
 			return err
@@ -58,7 +58,7 @@ enough; until then it is "next". Nobody is logged out. If a key has leaked, revo
 	}
 	cmd.Flags().StringVar(&use, "use", string(rescind.KeyUseSign), "sig, for JWT access tokens, or mac, for refresh and opaque tokens")
 	c.complete(cmd, "use", string(rescind.KeyUseSign), string(rescind.KeyUseMAC))
-	c.overServer(cmd, func(r *remoteCall) error {
+	c.overServer(cmd, brief, func(r *remoteCall) error {
 		if use != string(rescind.KeyUseSign) && use != string(rescind.KeyUseMAC) {
 			return usagef("--use is sig or mac, not %q", use)
 		}
@@ -82,7 +82,7 @@ get new tokens under the next key when they refresh. All sessions that carry a M
 		Args:    exactly("KEY"),
 	}
 	revocationFlags(cmd, &r)
-	c.overServer(cmd, func(call *remoteCall) (err error) {
+	c.overServer(cmd, brief, func(call *remoteCall) (err error) {
 		if r.Key, err = rescind.ParseKeyID(call.args[0]); err != nil {
 			return err
 		}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	"go.opentelemetry.io/otel/sdk/resource"
@@ -17,7 +18,9 @@ import (
 // configuration does not say otherwise.
 func (t telemetry) tracing(ctx context.Context, env func(string) (string, bool), log *slog.Logger) (*sdktrace.TracerProvider, error) {
 	set := func(name string) bool { v, _ := env(name); return v != "" }
-	if off, _ := env("OTEL_SDK_DISABLED"); strings.EqualFold(off, "true") {
+	off, _ := env("OTEL_SDK_DISABLED")
+	exporters, _ := env("OTEL_TRACES_EXPORTER")
+	if strings.EqualFold(off, "true") || exporters == "none" {
 		return nil, nil
 	}
 	var opts []otlptracehttp.Option
@@ -43,6 +46,8 @@ func (t telemetry) tracing(ctx context.Context, env func(string) (string, bool),
 	if !set("OTEL_TRACES_SAMPLER") { // the SDK reads that variable itself
 		providerOpts = append(providerOpts, sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(t.Ratio))))
 	}
+	// What fails in the background goes to the log of everything else.
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("traces", "error", err) }))
 	log.Info("sending traces by OTLP/HTTP")
 	return sdktrace.NewTracerProvider(providerOpts...), nil
 }

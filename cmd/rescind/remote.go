@@ -30,17 +30,27 @@ type remoteCall struct {
 
 const defaultServer = "http://127.0.0.1:8470"
 
+// Time-outs of commands.
+const (
+	brief     = 30 * time.Second
+	unbounded = 0 // for what takes as long as there is data
+)
+
 // overServer makes cmd one that talks to a server.
-func (c *cli) overServer(cmd *cobra.Command, run func(*remoteCall) error) {
-	c.remoteFlags(cmd, true)
+func (c *cli) overServer(cmd *cobra.Command, timeout time.Duration, run func(*remoteCall) error) {
+	to := remoteFlags(cmd)
+	cmd.Flags().DurationVar(&to.timeout, "timeout", timeout, "give up after so long; 0: never")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if to.timeout < 0 {
+			return usagef("--timeout cannot be negative")
+		}
 		ctx := cmd.Context()
-		if c.remote.timeout > 0 {
+		if to.timeout > 0 {
 			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeout(ctx, c.remote.timeout)
+			ctx, cancel = context.WithTimeout(ctx, to.timeout)
 			defer cancel()
 		}
-		dialled, err := c.dial()
+		dialled, err := c.dial(to)
 		if err != nil {
 			return err
 		}
@@ -48,21 +58,18 @@ func (c *cli) overServer(cmd *cobra.Command, run func(*remoteCall) error) {
 	}
 }
 
-// remoteFlags declares how to reach a server. Commands that go on for as long as
-// they take have no time-out of their own.
-func (c *cli) remoteFlags(cmd *cobra.Command, bounded bool) {
+// remoteFlags declares how to reach a server.
+func remoteFlags(cmd *cobra.Command) *remote {
+	r := new(remote) // one for each command: declaring a flag sets its default
 	flags := cmd.Flags()
-	flags.StringVar(&c.remote.server, "server", "", "URL of the server (default "+defaultServer+") [RESCIND_SERVER]")
-	flags.StringVar(&c.remote.id, "client-id", "", "client to talk as (default admin) [RESCIND_CLIENT_ID]")
-	flags.StringVar(&c.remote.secretFile, "client-secret-file", "", "file with its secret, as in rescind-data.keys/admin.secret; RESCIND_CLIENT_SECRET gives the secret itself")
-	flags.BoolVar(&c.remote.insecure, "insecure-http", false, "send the secret over plain HTTP also to a server that is not on this machine")
-	if bounded {
-		flags.DurationVar(&c.remote.timeout, "timeout", 30*time.Second, "give up after so long; 0: never")
-	}
+	flags.StringVar(&r.server, "server", "", "URL of the server (default "+defaultServer+") [RESCIND_SERVER]")
+	flags.StringVar(&r.id, "client-id", "", "client to talk as (default admin) [RESCIND_CLIENT_ID]")
+	flags.StringVar(&r.secretFile, "client-secret-file", "", "file with its secret, as in rescind-data.keys/admin.secret; RESCIND_CLIENT_SECRET gives the secret itself")
+	flags.BoolVar(&r.insecure, "insecure-http", false, "send the secret over plain HTTP also to a server that is not on this machine")
+	return r
 }
 
-func (c *cli) dial() (*client.Client, error) {
-	r := c.remote
+func (c *cli) dial(r *remote) (*client.Client, error) {
 	fromEnv := func(name string) string { v, _ := c.env(name); return v }
 	server := or(r.server, or(fromEnv("RESCIND_SERVER"), defaultServer))
 	u, err := url.Parse(server)

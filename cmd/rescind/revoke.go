@@ -47,7 +47,7 @@ no error. After exit code 3 the outcome is unknown: repeat it, ending twice does
 	flags.StringVar(&key, "key", "", "end all tokens signed by this key, or all sessions that carry this MAC key")
 	flags.BoolVar(&r.All, "all", false, "end every session of everybody")
 	flags.BoolVar(&yes, "yes", false, "with --all: do not ask")
-	c.overServer(cmd, func(call *remoteCall) (err error) {
+	c.overServer(cmd, brief, func(call *remoteCall) (err error) {
 		var named []string
 		for _, name := range []string{"token-file", "session", "subject", "client", "key", "all"} {
 			if flags.Changed(name) {

@@ -22,7 +22,6 @@ type cli struct {
 	process
 	out     output
 	started bool // the arguments were understood
-	remote  remote
 }
 
 // execute runs the command that the arguments name and returns the exit code.
@@ -90,15 +89,15 @@ Exit codes: 0 done, 1 found or refused, 2 bad usage, 3 unavailable (nothing is k
 		c.serveCommand(), c.demoCommand(), c.sessionCommand(), c.revokeCommand(), c.eventsCommand(), c.keyCommand(),
 		c.clientCommand(), c.backupCommand(), c.eraseCommand(), c.benchCommand(), c.versionCommand(),
 	)
-	requireCommand(root)
+	c.requireCommand(root)
 	return root
 }
 
 // requireCommand makes a command that only groups others say so, where cobra
 // would print its help and call that a success.
-func requireCommand(group *cobra.Command) {
+func (c *cli) requireCommand(group *cobra.Command) {
 	for _, cmd := range group.Commands() {
-		requireCommand(cmd)
+		c.requireCommand(cmd)
 	}
 	if group.Runnable() || !group.HasSubCommands() {
 		return
@@ -113,6 +112,10 @@ func requireCommand(group *cobra.Command) {
 		}
 		want := strings.Join(names, ", ")
 		if len(args) == 0 {
+			if !cmd.HasParent() {
+				cmd.SetOut(c.stderr)
+				_ = cmd.Help() // for people; the error says what matters
+			}
 			return usagef("%s needs a command: %s\nSee %s --help", cmd.CommandPath(), want, cmd.CommandPath())
 		}
 		text := ""

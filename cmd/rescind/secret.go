@@ -50,7 +50,7 @@ func readSecret(path string) (rescind.Secret, error) {
 // makes it durable. It never overwrites: the error wraps fs.ErrExist if there is
 // such a file.
 func writeSecret(path string, secret rescind.Secret) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+	if err := privateFolder(filepath.Dir(path)); err != nil {
 		return err
 	}
 	// Under its own name only when it is whole: a cut-off secret would be taken
@@ -69,6 +69,24 @@ func writeSecret(path string, secret rescind.Secret) error {
 		return err
 	}
 	return syncFolder(filepath.Dir(path))
+}
+
+// privateFolder makes a folder, and those above it, where it is missing: for its
+// owner only, and durable before anything is kept in it.
+func privateFolder(path string) error {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return nil
+	}
+	parent := filepath.Dir(path)
+	if parent != path {
+		if err := privateFolder(parent); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return syncFolder(parent)
 }
 
 // syncFolder makes the names in a folder durable.

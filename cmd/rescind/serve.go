@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"path/filepath"
 	"time"
 
@@ -49,7 +50,11 @@ or names another issuer than the store's, 3 if the store does not answer.`,
 			if show {
 				return config.print(c.out.w)
 			}
-			return c.serve(cmd.Context(), &config)
+			err = c.serve(cmd.Context(), &config)
+			if interrupted(cmd.Context(), err) {
+				return nil // before it was ready
+			}
+			return err
 		},
 	}
 	addFlags(cmd.Flags())
@@ -190,7 +195,11 @@ func (c *cli) announce(config *config, where places) error {
 	if config.TLS.CertFile != "" {
 		scheme = "https"
 	}
-	url := scheme + "://" + config.Listen
+	host, port, _ := net.SplitHostPort(config.Listen) // it was split before
+	if addr, err := netip.ParseAddr(host); host == "" || err == nil && addr.IsUnspecified() {
+		host = "127.0.0.1" // every address of this machine: show one that works
+	}
+	url := scheme + "://" + net.JoinHostPort(host, port)
 	if c.out.json {
 		return c.out.emit(struct {
 			URL    string `json:"url"`

@@ -39,7 +39,7 @@ func (c *cli) sessionList() *cobra.Command {
 	flags.StringVar(&q.After, "after", "", "start behind this cursor, which the page before has named")
 	flags.IntVar(&q.Limit, "limit", 0, "how many at most, 1 to 1000 (default 100)")
 	c.complete(cmd, "state", rescind.StateActive, rescind.StateEnded)
-	c.overServer(cmd, func(r *remoteCall) error {
+	c.overServer(cmd, brief, func(r *remoteCall) error {
 		page, err := r.client.Sessions(r.ctx, q)
 		if err != nil {
 			return err
@@ -97,7 +97,7 @@ func (c *cli) sessionShow() *cobra.Command {
 		Example: "  rescind session show 0Jq1h5N0nJvPjGXbWmKcY3n2Qk8sT4uZ\n  rescind session show 0Jq1h5N0nJvPjGXbWmKcY3n2Qk8sT4uZ --json",
 		Args:    exactly("SESSION"),
 	}
-	c.overServer(cmd, func(r *remoteCall) error {
+	c.overServer(cmd, brief, func(r *remoteCall) error {
 		id, err := rescind.ParseSessionID(r.args[0])
 		if err != nil {
 			return err
@@ -174,7 +174,7 @@ begins afterwards fails. A session that has ended already is no error.`,
 		Args: exactly("SESSION"),
 	}
 	revocationFlags(cmd, &r)
-	c.overServer(cmd, func(call *remoteCall) (err error) {
+	c.overServer(cmd, brief, func(call *remoteCall) (err error) {
 		if r.Session, err = rescind.ParseSessionID(call.args[0]); err != nil {
 			return err
 		}
