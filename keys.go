@@ -61,7 +61,7 @@ const (
 // KeyState is a key's place in its life.
 type KeyState string
 
-// The life of a key. A revoked one stays known as revoked.
+// The life of a key. A revoked one stays known as revoked for [MaxLifetime].
 const (
 	KeyNext     KeyState = "next"
 	KeyCurrent  KeyState = "current"

@@ -36,11 +36,11 @@ type Store interface {
 	// goes backwards while the store is open, nor behind what it last persisted.
 	Now() time.Time
 
-	// Create inserts s.Session with Version 1 and Birth set to the head of the
-	// feed, ends those in s.End as End would, and returns the head that the
-	// birth was set to. ErrConflict if the id exists, or if s.Count is given and
-	// the subject's counter differs from it. A create that gives Count advances
-	// the counter.
+	// Create ends those in s.End as End would, inserts s.Session with Version 1
+	// and Birth set to the head of the feed behind these endings, and returns that
+	// head. ErrConflict if the id exists, or if s.Count is given and the subject's
+	// counter differs from it. A create that gives Count advances the counter, no
+	// other does, and nothing sets it back.
 	Create(ctx context.Context, s Creation) (Position, error)
 
 	// Lookup reads a record and the cutoffs that concern it in one atomic read.
@@ -51,13 +51,14 @@ type Store interface {
 	// the version by one. It never inserts. ErrConflict if there is no record, if
 	// its version differs, if it is ended, or if a cutoff (of its subject, its
 	// client, or all) has passed its birth. Birth stays what it is. LastActive
-	// becomes the later of the two. Each token in r.Dropped is an ending of its
-	// own and takes a position.
+	// becomes the later of the two. EndedAt of r.Session is zero: only End ends.
+	// Each token in r.Dropped is an ending of its own and takes a position.
 	Replace(ctx context.Context, r Replacement) error
 
 	// End ends a session unconditionally and bumps its version, so that no swap
-	// can starve it. One that is ended already, or is not there, stays as it is,
-	// writes no event, and Changed is false. Position is that of this ending, or
+	// can starve it. One whose record says that it has ended already, or that is
+	// not there, stays as it is, writes no event, and Changed is false; one that
+	// only a cutoff has ended is ended once more by its record. Position is that of this ending, or
 	// the head where nothing changed; either way everything up to it is durable.
 	End(ctx context.Context, e End) (Ended, error)
 
@@ -69,7 +70,8 @@ type Store interface {
 	MoveCutoff(ctx context.Context, m CutoffMove) (Position, error)
 
 	// Touch sets LastActive to the later of what it is and at, on a record that
-	// is active and not idle past its IdleTimeout at the store's time. It bumps
+	// is active, behind no cutoff, and not idle past its IdleTimeout at the
+	// store's time. It bumps
 	// no version and never inserts; where it does not apply it does nothing and
 	// returns nil. It may be lost by a crash.
 	Touch(ctx context.Context, id SessionID, at time.Time) error
@@ -100,7 +102,9 @@ type Store interface {
 
 	// Purge does one bounded step of forgetting: it reads at most q.Limit records
 	// and entries from q.Cursor on, and deletes what q says. It affects space
-	// only. A record that changed since q.Drop saw it stays.
+	// only. A record that changed since q.Drop saw it, be it by a touch, stays. A
+	// full round leaves nothing of what it was told to drop. Who asks for
+	// CutoffsBefore has made sure that no session born before them can stand.
 	Purge(ctx context.Context, q PurgeStep) (Purged, error)
 
 	// Close ends in-flight work and frees the store.
