@@ -42,7 +42,8 @@ func ParseMaster(text string) (Master, error) {
 		return Master{}, fmt.Errorf("%w: a master key is base64 of %d bytes", rescind.ErrInvalid, masterSize)
 	}
 	var b [masterSize]byte
-	if _, err := base64.RawStdEncoding.Strict().Decode(b[:], []byte(text)); err != nil {
+	// The decoder skips line breaks and tells by its count how many bytes are left.
+	if n, err := base64.RawStdEncoding.Strict().Decode(b[:], []byte(text)); err != nil || n != masterSize {
 		return Master{}, fmt.Errorf("%w: a master key is base64 of %d bytes", rescind.ErrInvalid, masterSize)
 	}
 	if b == [masterSize]byte{} {

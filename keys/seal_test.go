@@ -73,7 +73,7 @@ func TestParseMaster(t *testing.T) {
 	}
 	for _, text := range []string{
 		"", "secret", padded[:40], padded + "AAAA", base64.URLEncoding.EncodeToString(raw), fmt.Sprintf("%x", raw),
-		padded[:20] + "\n" + padded[21:], padded[:42] + "9", base64.StdEncoding.EncodeToString(make([]byte, 32)),
+		padded[:20] + "\n" + padded[21:], padded[:20] + "\n\n\n" + padded[20:40], padded[:42] + "9", base64.StdEncoding.EncodeToString(make([]byte, 32)),
 	} {
 		_, err := ParseMaster(text)
 		if !errors.Is(err, rescind.ErrInvalid) {
