@@ -18,20 +18,31 @@ type contender struct {
 // contest lets the contenders take turns, A B A B, so that what disturbs the
 // machine disturbs all of them alike. The first round warms up and does not count.
 func contest(rounds int, all ...contender) ([]series, error) {
-	results := make([]series, len(all))
+	got, _, err := contestBusy(rounds, all...)
+	return got, err
+}
+
+// contestBusy also returns the processor time that this process used for all the
+// rounds of a contender that count, whatever else the machine had to do; zero
+// where the system does not tell.
+func contestBusy(rounds int, all ...contender) ([]series, []time.Duration, error) {
+	results, busy := make([]series, len(all)), make([]time.Duration, len(all))
 	for round := range rounds + 1 {
 		for i, c := range all {
 			runtime.GC() // nobody pays for what the one before has left
+			before, _ := processTime()
 			v, err := c.run(round)
 			if err != nil {
-				return nil, fmt.Errorf("%s, round %d: %w", c.name, round, err)
+				return nil, nil, fmt.Errorf("%s, round %d: %w", c.name, round, err)
 			}
+			after, _ := processTime()
 			if round > 0 {
 				results[i] = append(results[i], v)
+				busy[i] += after - before
 			}
 		}
 	}
-	return results, nil
+	return results, busy, nil
 }
 
 // share returns the part of all that belongs to a round, so that no two rounds

@@ -91,11 +91,10 @@ func (b *bench) httpRows(ctx context.Context) (rows []row, err error) {
 			continue
 		}
 		r := against("http", what+fmt.Sprintf(", %d connections", connections), perSecond, got[i], "bare net/http", got[0], &goal{atLeast, 0.5})
-		r.Notes = []string{targets[i].describe()}
 		if i == 1 {
-			r.Notes = append([]string{targets[0].describe()}, r.Notes...)
+			r = r.note("%s", targets[0].describe())
 		}
-		rows = append(rows, r)
+		rows = append(rows, r.note("%s", targets[i].describe()))
 	}
 	return rows, nil
 }

@@ -80,14 +80,16 @@ func (b *bench) spaceRows(ctx context.Context) ([]row, error) {
 	if err := l.open(ctx, b.log); err != nil {
 		return nil, err
 	}
-	each := func(total uint64) series { return series{float64(total) / float64(l.sessions)} }
+	share := func(total uint64) series { return series{float64(total) / float64(l.sessions)} }
 	snap, err := l.store.Lookup(ctx, l.ids[0])
 	if err != nil {
 		return nil, err
 	}
-	r := alone("space", "disk per session at "+b.size()+" after compaction, audit apart", octets, each(sessions), &goal{atMost, 500})
-	r.Notes = []string{fmt.Sprintf("one record is %d B before the database adds its own", len(rescind.AppendRecord(nil, &snap.Session))+len(snap.Session.ID)+1)}
-	return []row{r, alone("space", "disk per event of the audit log", octets, each(events), nil)}, nil
+	return []row{
+		alone("space", "disk per session at "+b.size()+" after compaction, audit apart", octets, share(sessions), &goal{atMost, 500}).note(
+			"one record is %d B before the database adds its own", len(rescind.AppendRecord(nil, &snap.Session))+len(snap.Session.ID)+1),
+		alone("space", "disk per event of the audit log", octets, share(events), nil),
+	}, nil
 }
 
 // compacted lets the database rewrite all its tables, with the options of the
@@ -139,10 +141,9 @@ func (b *bench) memoryRows(ctx context.Context, l *ledger, name string, aim *goa
 	if err := l.open(ctx, b.log); err != nil {
 		return nil, err
 	}
-	r := alone("memory", "resident memory at "+name+" sessions, the most there was", octets, series{float64(m.Most)}, aim)
-	r.Notes = []string{fmt.Sprintf("%s at the end; a fresh process opened the store in %s and made %s checks and, beside them, one login for every hundred",
-		octets.format(float64(m.Resident)), m.Opening.Round(time.Millisecond), thousands(float64(m.Checks)))}
-	return []row{r}, nil
+	return []row{alone("large", "resident memory at "+name+" sessions, the most there was", octets, series{float64(m.Most)}, aim).note(
+		"%s of memory at the end; a fresh process opened the store in %s and made %s checks and, beside them, one login for every hundred",
+		octets.format(float64(m.Resident)), m.Opening.Round(time.Millisecond), thousands(float64(m.Checks)))}, nil
 }
 
 func writeTokens(path string, all []credential) error {

@@ -43,6 +43,12 @@ func alone(key, what string, u unit, ours series, g *goal) row {
 	return row{Key: key, What: what, Unit: u, Ours: &a, Goal: g}
 }
 
+// note adds a line that is printed beneath the table.
+func (r row) note(format string, args ...any) row {
+	r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
+	return r
+}
+
 func (r *row) verdict() verdict {
 	switch {
 	case r.Ours == nil:
