@@ -75,6 +75,7 @@ func startServer(t *testing.T, exe, dir string) *served {
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	s.outlived(t)
 	go func() {
 		defer close(s.died)
 		lines := bufio.NewScanner(out)

@@ -49,6 +49,14 @@ func newProcess(cmd *exec.Cmd) *process {
 	return p
 }
 
+// outlived makes sure that nothing is left of the process when the test ends.
+func (p *process) outlived(t *testing.T) {
+	t.Cleanup(func() {
+		_ = p.cmd.Process.Kill() // mostly it is long gone
+		<-p.died
+	})
+}
+
 func (p *process) proc() *process { return p }
 
 // living is a server and its process.
@@ -111,6 +119,7 @@ func startChild(t *testing.T, dir string, lossy bool) *piped {
 		t.Fatal(err)
 	}
 	go p.read(replies)
+	p.outlived(t)
 	return p
 }
 
