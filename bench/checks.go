@@ -90,7 +90,7 @@ func (b *bench) jwtRows(ctx context.Context) ([]row, error) {
 		}
 	}
 	ours := func(token string) error { return l.check(ctx, token) }
-	got, err := contest(checkRounds,
+	got, busy, err := contestBusy(checkRounds,
 		contender{"Authority.Check, one core", of(tokens[:half], timed, ours)},
 		contender{"golang-jwt, one core", of(tokens[:half], timed, other.check)},
 		contender{"Authority.Check, all cores", of(tokens[half:], timedOnAll, ours)},
@@ -99,7 +99,8 @@ func (b *bench) jwtRows(ctx context.Context) ([]row, error) {
 		return nil, err
 	}
 	what := "check an ES256 JWT, " + b.size() + " sessions, first sight"
-	one := against("jwt", what+", one core", nanoseconds, got[0], "golang-jwt v5, no state", got[1], &goal{atMost, 1.1})
+	one := against("jwt", what+", one core", nanoseconds, got[0], "golang-jwt v5, no state", got[1], &goal{atMost, 1.1}).note(
+		"processor time of a check %s, of golang-jwt's %s", each(busy[0], checkRounds, half/(checkRounds+1)), each(busy[1], checkRounds, half/(checkRounds+1)))
 	all := against("jwt", what+", per core with all at it", nanoseconds, got[2], "golang-jwt v5, no state", got[3], &goal{atMost, 1.1})
 	return []row{one, all, throughput("jwt", "JWT checks, all cores", got[2], b.machine.Cores)}, nil
 }
@@ -126,7 +127,7 @@ func (b *bench) opaqueRows(ctx context.Context) ([]row, error) {
 			return measure(len(mine), func(i int) error { return l.check(ctx, mine[i].access) })
 		}
 	}
-	got, err := contest(checkRounds,
+	got, busy, err := contestBusy(checkRounds,
 		contender{"opaque, one core", side(l.opaque[:half], timed)},
 		contender{"opaque, all cores", side(l.opaque[half:], timedOnAll)})
 	if err != nil {
@@ -134,7 +135,7 @@ func (b *bench) opaqueRows(ctx context.Context) ([]row, error) {
 	}
 	what := "check an opaque token, " + b.size() + " sessions, first sight"
 	return []row{
-		alone("opaque", what+", one core", nanoseconds, got[0], &goal{atMost, 10_000}),
+		alone("opaque", what+", one core", nanoseconds, got[0], &goal{atMost, 10_000}).note("processor time of a check %s", each(busy[0], checkRounds, half/(checkRounds+1))),
 		alone("opaque", what+", per core with all at it", nanoseconds, got[1], &goal{atMost, 10_000}),
 		throughput("opaque", "opaque checks, all cores", got[1], b.machine.Cores),
 	}, nil
@@ -143,7 +144,7 @@ func (b *bench) opaqueRows(ctx context.Context) ([]row, error) {
 // growthRows compares check times in a large ledger with those in a small one.
 // The small one has too few sessions for every token to be new each time, so its
 // tokens come again; nothing on the way remembers verdicts.
-func (b *bench) growthRows(ctx context.Context, large *ledger, name string, aim *goal) (rows []row, err error) {
+func (b *bench) growthRows(ctx context.Context, large *ledger, key, name string, aim *goal) (rows []row, err error) {
 	small, err := b.build(ctx, "small", plan{sessions: smallSessions, jwt: smallTokens, opaque: smallTokens, ids: smallSessions})
 	if err != nil {
 		return nil, err
@@ -164,16 +165,19 @@ func (b *bench) growthRows(ctx context.Context, large *ledger, name string, aim 
 		}
 	}
 	jwts, opaques := large.jwt[:min(enough(jwtsARound), len(large.jwt))], large.opaque[:min(enough(opaquesARound), len(large.opaque))]
-	got, err := contest(checkRounds,
+	jwtsOnce, opaquesOnce := len(jwts)/(checkRounds+1), len(opaques)/(checkRounds+1)
+	got, busy, err := contestBusy(checkRounds,
 		contender{"JWT, " + name, many(jwts)},
-		contender{"JWT, 10 k", few(small.jwt, len(jwts)/(checkRounds+1))},
+		contender{"JWT, 10 k", few(small.jwt, jwtsOnce)},
 		contender{"opaque, " + name, many(opaques)},
-		contender{"opaque, 10 k", few(small.opaque, len(opaques)/(checkRounds+1))})
+		contender{"opaque, 10 k", few(small.opaque, opaquesOnce)})
 	if err != nil {
 		return nil, err
 	}
 	return []row{
-		against("growth", "check a JWT, "+name+" sessions", nanoseconds, got[0], "10 k sessions", got[1], aim),
-		against("growth", "check an opaque token, "+name+" sessions", nanoseconds, got[2], "10 k sessions", got[3], aim),
+		against(key, "check a JWT, "+name+" sessions", nanoseconds, got[0], "10 k sessions", got[1], aim).note(
+			"processor time of a JWT's check at %s %s, at 10 k %s", name, each(busy[0], checkRounds, jwtsOnce), each(busy[1], checkRounds, jwtsOnce)),
+		against(key, "check an opaque token, "+name+" sessions", nanoseconds, got[2], "10 k sessions", got[3], aim).note(
+			"processor time of an opaque token's check at %s %s, at 10 k %s", name, each(busy[2], checkRounds, opaquesOnce), each(busy[3], checkRounds, opaquesOnce)),
 	}, nil
 }

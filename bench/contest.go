@@ -45,6 +45,11 @@ func contestBusy(rounds int, all ...contender) ([]series, []time.Duration, error
 	return results, busy, nil
 }
 
+// each is the processor time of one of the n operations of every round.
+func each(busy time.Duration, rounds, n int) string {
+	return nanoseconds.format(float64(busy) / float64(n*rounds))
+}
+
 // share returns the part of all that belongs to a round, so that no two rounds
 // see the same.
 func share[T any](all []T, round, rounds int) []T {

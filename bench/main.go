@@ -41,6 +41,7 @@ func main() {
 type bench struct {
 	dir      string
 	sessions int
+	large    int // sessions in the large ledger, if there is one
 	full     bool
 	profiles string
 	log      *slog.Logger
@@ -87,6 +88,7 @@ func run(ctx context.Context, args []string) (err error) {
 	dir := f.String("dir", ".", "where the data folder is made; it should be on a disk, and is removed at the end")
 	rows := f.String("rows", strings.Join(names, ","), "what to measure")
 	sessions := f.Int("sessions", 1_000_000, "sessions in the ledger; the goals are for 1 M")
+	large := f.Int("large", 10_000_000, "sessions in the ledger of -full; the goals are for 10 M")
 	profiles := f.String("profiles", "", "folder for processor profiles, one for each of the rows")
 	if err := f.Parse(args); err != nil {
 		return err
@@ -97,10 +99,10 @@ func run(ctx context.Context, args []string) (err error) {
 			return fmt.Errorf("no row %q: there are %s", name, strings.Join(names, ", "))
 		}
 	}
-	if f.NArg() > 0 || *sessions < 10_000 {
+	if f.NArg() > 0 || *sessions < 10_000 || *large < 10_000 {
 		return errors.New("usage: bench [flags]; at least 10,000 sessions")
 	}
-	b := &bench{sessions: *sessions, full: *full, profiles: *profiles, log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))}
+	b := &bench{sessions: *sessions, large: *large, full: *full, profiles: *profiles, log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))}
 	if b.dir, err = os.MkdirTemp(*dir, "rescind-data-bench-"); err != nil {
 		return err
 	}
@@ -164,9 +166,11 @@ func (b *bench) say(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "%s "+format+"\n", append([]any{time.Now().Format(time.TimeOnly)}, args...)...)
 }
 
-// size is the number of sessions in words.
-func (b *bench) size() string {
-	switch n := b.sessions; {
+func (b *bench) size() string { return inWords(b.sessions) }
+
+// inWords is a number of sessions as people say it.
+func inWords(n int) string {
+	switch {
 	case n%1_000_000 == 0:
 		return fmt.Sprintf("%d M", n/1_000_000)
 	case n%1000 == 0:
@@ -235,31 +239,28 @@ func (b *bench) mainGrowth(ctx context.Context) ([]row, error) {
 	if err != nil {
 		return nil, err
 	}
-	return b.growthRows(ctx, l, b.size(), nil)
+	return b.growthRows(ctx, l, "growth", b.size(), nil)
 }
 
-const largeSessions = 10_000_000
-
-// largeRows are those at 10 M sessions.
+// largeRows are those of the large ledger.
 func (b *bench) largeRows(ctx context.Context) (rows []row, err error) {
-	const name = "10 M"
+	name := inWords(b.large)
 	double, gibibyte := &goal{atMost, 2}, &goal{atMost, 1 << 30}
 	if !b.full {
-		const why = "10 M sessions are measured with -full only"
 		return []row{
-			{Key: "large", What: "check time at 10 M sessions", Versus: "10 k sessions", Goal: double, Notes: []string{why}},
-			{Key: "large", What: "resident memory at 10 M sessions", Unit: octets, Goal: gibibyte},
+			row{Key: "large", What: "check time at " + name + " sessions", Versus: "10 k sessions", Goal: double}.note("%s sessions are measured with -full only", name),
+			{Key: "large", What: "resident memory at " + name + " sessions", Unit: octets, Goal: gibibyte},
 		}, nil
 	}
 	if err := b.closeMain(); err != nil { // its caches would be in the way
 		return nil, err
 	}
-	l, err := b.build(ctx, "large", plan{sessions: largeSessions, jwt: enough(jwtsARound), opaque: 2 * enough(opaquesARound), ids: largeSessions / 10})
+	l, err := b.build(ctx, "large", plan{sessions: b.large, jwt: min(b.large/10, enough(jwtsARound)), opaque: min(b.large/5, 2*enough(opaquesARound)), ids: b.large / 10})
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, l.close(), os.RemoveAll(l.dir)) }()
-	if rows, err = b.growthRows(ctx, l, name, double); err != nil {
+	if rows, err = b.growthRows(ctx, l, "large", name, double); err != nil {
 		return nil, err
 	}
 	more, err := b.memoryRows(ctx, l, name, gibibyte)

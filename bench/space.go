@@ -110,6 +110,11 @@ func compacted(ctx context.Context, dir string) (sessions, events uint64, err er
 	if err := db.Compact(ctx, []byte{0}, []byte{0xff}, true); err != nil {
 		return 0, 0, err
 	}
+	for n, level := range db.Metrics().Levels {
+		if last := len(db.Metrics().Levels) - 1; n < last && level.TablesSize > 0 {
+			return 0, 0, fmt.Errorf("%d bytes are still in level %d", level.TablesSize, n)
+		}
+	}
 	if sessions, err = db.EstimateDiskUsage(sessionSpace[0], sessionSpace[1]); err != nil {
 		return 0, 0, err
 	}

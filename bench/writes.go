@@ -30,11 +30,6 @@ const (
 	subjectSessions = 100_000
 )
 
-// each is the processor time of one of the n operations of every round.
-func each(busy time.Duration, n int) string {
-	return nanoseconds.format(float64(busy) / float64(n*writeRounds))
-}
-
 // loginRows compares logins and refreshes, each durable before it is answered,
 // with bare signatures.
 func (b *bench) loginRows(ctx context.Context) ([]row, error) {
@@ -86,7 +81,7 @@ func (b *bench) loginRows(ctx context.Context) ([]row, error) {
 	refreshes := min(loginsARound, len(l.jwt)/(writeRounds+1))
 	return []row{
 		against("login", "durable logins with a JWT, 64 at once", perSecond, got[1], versus, got[0], half).note(
-			"processor time of a signature %s, of a login %s, of a refresh %s", each(busy[0], signsARound), each(busy[1], loginsARound), each(busy[2], refreshes)),
+			"processor time of a signature %s, of a login %s, of a refresh %s", each(busy[0], writeRounds, signsARound), each(busy[1], writeRounds, loginsARound), each(busy[2], writeRounds, refreshes)),
 		against("login", "durable refreshes with a JWT, 64 at once", perSecond, got[2], versus, got[0], half),
 		against("login", "durable logins, opaque", perSecond, got[3], versus, got[0], nil),
 		against("login", "durable refreshes, opaque", perSecond, got[4], versus, got[0], nil),
@@ -163,7 +158,7 @@ func (b *bench) revokeRows(ctx context.Context) (rows []row, err error) {
 	aim := &goal{atLeast, 0.7}
 	return []row{
 		against("revoke", "durable revocations by session id (Authority.Revoke), 256 at once", perSecond, got[1], versus, got[0], aim).note(
-			"processor time of a bare commit %s, of Authority.Revoke %s, of Store.End %s", each(busy[0], n), each(busy[1], n), each(busy[2], n)),
+			"processor time of a bare commit %s, of Authority.Revoke %s, of Store.End %s", each(busy[0], writeRounds, n), each(busy[1], writeRounds, n), each(busy[2], writeRounds, n)),
 		against("revoke", "the same by Store.End", perSecond, got[2], versus, got[0], aim),
 		alone("revoke", "one of 256 Authority.Revoke at once, p50", nanoseconds, p50, nil),
 		alone("revoke", "one of 256 Authority.Revoke at once, p99", nanoseconds, p99, nil),
