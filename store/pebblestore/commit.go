@@ -17,7 +17,7 @@ const (
 	flightBytes = 4 << 20
 	// flightsAhead is how many batches may wait for their sync while the next is
 	// collected. More would make batches smaller, not callers faster.
-	flightsAhead = 1
+	flightsAhead = 4
 )
 
 // committer is the one writer. Its fields are what the store will be once all

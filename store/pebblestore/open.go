@@ -62,6 +62,9 @@ func Open(dir string, o Options) (*Store, error) {
 	if o.CacheSize <= 0 {
 		o.CacheSize = defaultCache
 	}
+	if s.memTable = o.memTable; s.memTable == 0 {
+		s.memTable = 32 << 20
+	}
 	if err := s.open(o.CacheSize); err != nil {
 		return nil, fmt.Errorf("store folder %s: %w", dir, err)
 	}
@@ -262,12 +265,11 @@ func cutZero(b []byte) (kind, id string, ok bool) {
 // options sets the database up for many small records that are read one by one.
 func (s *Store) options(cacheSize int64, logger pebble.Logger) *pebble.Options {
 	o := &pebble.Options{
-		FS:                          s.fs,
 		Lock:                        s.lock,
 		Logger:                      logger,
 		FormatMajorVersion:          pebble.FormatTableFormatV6, // log chunks that tell a torn end from damage
 		CacheSize:                   cacheSize,
-		MemTableSize:                32 << 20,
+		MemTableSize:                s.memTable,
 		MemTableStopWritesThreshold: 4,
 		L0CompactionThreshold:       2,
 		L0StopWritesThreshold:       1000,
@@ -296,6 +298,7 @@ func (s *Store) openDB(cacheSize int64, readOnly bool) (*pebble.DB, error) {
 	l := &logger{log: s.log, dir: s.dir, fatal: make(chan error, 1)}
 	o := s.options(cacheSize, l)
 	o.ReadOnly = readOnly
+	o.FS = guard{s.fs, l}
 	type result struct {
 		db  *pebble.DB
 		err error

@@ -41,6 +41,8 @@ type Options struct {
 	CacheSize int64
 	// Logger receives what the database has to say; nil is silence.
 	Logger *slog.Logger
+
+	memTable uint64 // bytes; tests make it small
 }
 
 const (
@@ -57,6 +59,8 @@ type Store struct {
 	log     *slog.Logger
 	db      *pebble.DB
 	lock    *pebble.Lock
+
+	memTable uint64
 
 	// life is read-locked by every reader of db, and locked for good by Close.
 	life       sync.RWMutex
@@ -204,7 +208,7 @@ func (s *Store) close() error {
 		s.copies.Wait()
 		done <- s.shut()
 	}()
-	patience := time.NewTimer(s.timeout + time.Second) // calls under way end within the time-out
+	patience := time.NewTimer(2 * s.timeout) // calls under way end within the time-out
 	defer patience.Stop()
 	select {
 	case err := <-done:

@@ -1,0 +1,188 @@
+package pebblestore
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/rescind/rescind"
+)
+
+// userAgent has the 120 bytes that sizes are stated for.
+var userAgent = strings.Repeat("Mozilla/5.0 (X11; Linux) ", 5)[:120]
+
+// benchSession is the n-th session of a ledger: any of its ids can be made again.
+func benchSession(n uint64, now time.Time) rescind.Session {
+	sum := sha256.Sum256(binary.BigEndian.AppendUint64(nil, n))
+	s := rescind.Session{
+		Subject: fmt.Sprintf("user-%d", n), Client: "app", Audience: []string{"https://api.example.com"}, Scope: "read write",
+		Device:    rescind.Device{UserAgent: userAgent, IP: "203.0.113.7"},
+		CreatedAt: now, ExpiresAt: now.Add(30 * 24 * time.Hour), LastActive: now, RotatedAt: now,
+		IdleTimeout: 24 * time.Hour, AccessLifetime: 5 * time.Minute,
+		Access: []rescind.AccessEntry{{IssuedAt: now.Truncate(time.Second), ExpiresAt: now.Truncate(time.Second).Add(5 * time.Minute)}},
+	}
+	copy(s.ID[:], sum[:24])
+	copy(s.Salt[:], sum[8:])
+	copy(s.Access[0].ID[:], sum[4:])
+	copy(s.MACKey[:], sum[2:])
+	return s
+}
+
+func benchOpen(b testing.TB) *Store {
+	s, err := Open(b.TempDir(), Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			b.Error(err)
+		}
+	})
+	return s
+}
+
+// inParallel runs f for 0 to n-1 in a number of goroutines.
+func inParallel(workers int, n uint64, f func(uint64) error) error {
+	var next atomic.Uint64
+	var failed atomic.Pointer[error]
+	var wg sync.WaitGroup
+	for range workers {
+		wg.Go(func() {
+			for i := next.Add(1) - 1; i < n && failed.Load() == nil; i = next.Add(1) - 1 {
+				if err := f(i); err != nil {
+					failed.Store(&err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if err := failed.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+func fill(b testing.TB, s *Store, from, n uint64) {
+	now := s.Now()
+	err := inParallel(256, n, func(i uint64) error {
+		_, err := s.Create(context.Background(), rescind.Creation{Session: benchSession(from+i, now)})
+		return err
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+}
+
+// measure runs f and reports, beside its rate, the processor time that each
+// operation took of the whole process: that figure holds on a busy machine too.
+func measure(b *testing.B, workers int, f func(uint64) error) {
+	runtime.GC()
+	b.ReportAllocs()
+	before := processorTime(b)
+	b.ResetTimer()
+	if err := inParallel(workers, uint64(b.N), f); err != nil {
+		b.Fatal(err)
+	}
+	b.StopTimer()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "ops/s")
+	b.ReportMetric(float64((processorTime(b)-before).Nanoseconds())/float64(b.N), "cpu-ns/op")
+}
+
+func processorTime(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// BenchmarkEnd256 is durable revocations by 256 callers at once, each with its
+// audit event; BenchmarkBare256 is what Pebble does with one small value each.
+func BenchmarkEnd256(b *testing.B) {
+	s := benchOpen(b)
+	fill(b, s, 0, uint64(b.N))
+	now, flights := s.Now(), s.started.Load()
+	defer func() { b.ReportMetric(float64(b.N)/float64(s.started.Load()-flights), "ends/batch") }()
+	measure(b, 256, func(i uint64) error {
+		r := benchSession(i, now)
+		e, err := s.End(context.Background(), rescind.End{Session: r.ID, At: now, Reason: rescind.ReasonLogout, Event: rescind.Event{
+			At: now, Kind: rescind.EventSessionEnded, Actor: "app", Subject: r.Subject, Session: r.ID.String(), Client: r.Client, Reason: "logout",
+		}})
+		if err == nil && !e.Changed {
+			err = fmt.Errorf("session %d had ended", i)
+		}
+		return err
+	})
+}
+
+func BenchmarkBare256(b *testing.B) {
+	db, err := pebble.Open(b.TempDir(), &pebble.Options{Logger: quiet{}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() {
+		if err := db.Close(); err != nil {
+			b.Error(err)
+		}
+	}()
+	value := make([]byte, 100)
+	measure(b, 256, func(i uint64) error {
+		var key [16]byte
+		binary.BigEndian.PutUint64(key[:], i*0x9e3779b97f4a7c15)
+		return db.Set(key[:], value, pebble.Sync)
+	})
+}
+
+type quiet struct{}
+
+func (quiet) Infof(string, ...any)  {}
+func (quiet) Errorf(string, ...any) {}
+func (quiet) Fatalf(f string, a ...any) {
+	panic(fmt.Sprintf(f, a...))
+}
+
+// BenchmarkCreate64 is durable logins by 64 callers at once.
+func BenchmarkCreate64(b *testing.B) {
+	s := benchOpen(b)
+	now := s.Now()
+	measure(b, 64, func(i uint64) error {
+		r := benchSession(i, now)
+		_, err := s.Create(context.Background(), rescind.Creation{Session: r, Events: []rescind.Event{{
+			At: now, Kind: rescind.EventSessionCreated, Actor: "app", Subject: r.Subject, Session: r.ID.String(), Client: r.Client,
+		}}})
+		return err
+	})
+}
+
+// BenchmarkLookup reads sessions of ledgers of several sizes at random.
+func BenchmarkLookup(b *testing.B) {
+	for _, n := range []uint64{10_000, 300_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			s := benchOpen(b)
+			fill(b, s, 0, n)
+			now := s.Now()
+			ids := make([]rescind.SessionID, 1<<14)
+			for i := range ids {
+				ids[i] = benchSession(rand.Uint64N(n), now).ID
+			}
+			measure(b, 1, func(i uint64) error {
+				snap, err := s.Lookup(context.Background(), ids[i%uint64(len(ids))])
+				if err == nil && !snap.Found {
+					err = fmt.Errorf("session %d is gone", i)
+				}
+				return err
+			})
+		})
+	}
+}
