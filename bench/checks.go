@@ -90,7 +90,7 @@ func (b *bench) jwtRows(ctx context.Context) ([]row, error) {
 		}
 	}
 	ours := func(token string) error { return l.check(ctx, token) }
-	got, busy, err := contestBusy(checkRounds,
+	got, busy, err := contestBusy(checkRounds, 0,
 		contender{"Authority.Check, one core", of(tokens[:half], timed, ours)},
 		contender{"golang-jwt, one core", of(tokens[:half], timed, other.check)},
 		contender{"Authority.Check, all cores", of(tokens[half:], timedOnAll, ours)},
@@ -127,7 +127,7 @@ func (b *bench) opaqueRows(ctx context.Context) ([]row, error) {
 			return measure(len(mine), func(i int) error { return l.check(ctx, mine[i].access) })
 		}
 	}
-	got, busy, err := contestBusy(checkRounds,
+	got, busy, err := contestBusy(checkRounds, 0,
 		contender{"opaque, one core", side(l.opaque[:half], timed)},
 		contender{"opaque, all cores", side(l.opaque[half:], timedOnAll)})
 	if err != nil {
@@ -166,7 +166,7 @@ func (b *bench) growthRows(ctx context.Context, large *ledger, key, name string,
 	}
 	jwts, opaques := large.jwt[:min(enough(jwtsARound), len(large.jwt))], large.opaque[:min(enough(opaquesARound), len(large.opaque))]
 	jwtsOnce, opaquesOnce := len(jwts)/(checkRounds+1), len(opaques)/(checkRounds+1)
-	got, busy, err := contestBusy(checkRounds,
+	got, busy, err := contestBusy(checkRounds, 0,
 		contender{"JWT, " + name, many(jwts)},
 		contender{"JWT, 10 k", few(small.jwt, jwtsOnce)},
 		contender{"opaque, " + name, many(opaques)},

@@ -18,14 +18,16 @@ type contender struct {
 // contest lets the contenders take turns, A B A B, so that what disturbs the
 // machine disturbs all of them alike. The first round warms up and does not count.
 func contest(rounds int, all ...contender) ([]series, error) {
-	got, _, err := contestBusy(rounds, all...)
+	got, _, err := contestBusy(rounds, 0, all...)
 	return got, err
 }
 
 // contestBusy also returns the processor time that this process used for all the
 // rounds of a contender that count, whatever else the machine had to do; zero
-// where the system does not tell.
-func contestBusy(rounds int, all ...contender) ([]series, []time.Duration, error) {
+// where the system does not tell. With patience, a round ends only when the
+// process is at rest, or patience is over: what a store puts off until later is
+// its own cost, and nobody else's round suffers from it.
+func contestBusy(rounds int, patience time.Duration, all ...contender) ([]series, []time.Duration, error) {
 	results, busy := make([]series, len(all)), make([]time.Duration, len(all))
 	for round := range rounds + 1 {
 		for i, c := range all {
@@ -35,6 +37,7 @@ func contestBusy(rounds int, all ...contender) ([]series, []time.Duration, error
 			if err != nil {
 				return nil, nil, fmt.Errorf("%s, round %d: %w", c.name, round, err)
 			}
+			settle(patience)
 			after, _ := processTime()
 			if round > 0 {
 				results[i] = append(results[i], v)

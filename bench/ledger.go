@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -36,6 +37,7 @@ type ledger struct {
 	secret    rescind.Secret // of the client that may introspect
 
 	sessions int
+	stalls   atomic.Int64        // logins that had to be repeated while it was filled
 	ids      []rescind.SessionID // of every n-th session, shuffled
 	jwt      []credential        // of every n-th session, shuffled
 	opaque   []credential
@@ -86,7 +88,8 @@ func (l *ledger) close() error {
 	return l.store.Close()
 }
 
-// fill adds sessions by logging them in, durably, as an application would.
+// fill adds sessions by logging them in, durably, as an application would. A
+// login that the disk did not answer in time is repeated.
 func (l *ledger) fill(ctx context.Context, p plan, progress func(done int)) error {
 	clients := []rescind.Client{
 		{ID: jwtClient, Format: rescind.FormatJWT},
@@ -118,6 +121,10 @@ func (l *ledger) fill(ctx context.Context, p plan, progress func(done int)) erro
 			login.Client = jwtClient
 		}
 		g, err := l.authority.Issue(ctx, login)
+		for tries := 1; errors.Is(err, rescind.ErrUnavailable) && tries < 10 && ctx.Err() == nil; tries++ {
+			l.stalls.Add(1)
+			g, err = l.authority.Issue(ctx, login)
+		}
 		if err != nil {
 			return err
 		}
@@ -184,12 +191,12 @@ func (l *ledger) check(ctx context.Context, token string) error {
 // settle waits until the store has tidied up behind a burst of writes: until
 // this process is at rest.
 func settle(patience time.Duration) {
-	const look = 500 * time.Millisecond
+	const look = 200 * time.Millisecond
 	for end := time.Now().Add(patience); time.Now().Before(end); {
 		before, err := processTime()
 		time.Sleep(look)
 		after, err2 := processTime()
-		if err != nil || err2 != nil || after-before < look/20 {
+		if err != nil || err2 != nil || after-before <= look/20 {
 			return // at rest, or this system does not say
 		}
 	}

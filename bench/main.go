@@ -219,8 +219,8 @@ func (b *bench) build(ctx context.Context, name string, p plan) (*ledger, error)
 	if err := l.warm(ctx); err != nil {
 		return nil, errors.Join(err, l.close())
 	}
-	b.say("%s: filled in %s, %s/s; ready after %s", name, took.Round(time.Second),
-		thousands(float64(p.sessions)/took.Seconds()), time.Since(begin).Round(time.Second))
+	b.say("%s: filled in %s, %s/s, %d logins repeated; ready after %s", name, took.Round(time.Second),
+		thousands(float64(p.sessions)/took.Seconds()), l.stalls.Load(), time.Since(begin).Round(time.Second))
 	return l, nil
 }
 

@@ -21,6 +21,7 @@ import (
 
 const (
 	writeRounds     = 5
+	writePatience   = 10 * time.Second
 	revokers        = 256
 	revokesARound   = 60_000
 	logins          = 64 // at once
@@ -67,7 +68,7 @@ func (b *bench) loginRows(ctx context.Context) ([]row, error) {
 			})
 		}
 	}
-	got, busy, err := contestBusy(writeRounds,
+	got, busy, err := contestBusy(writeRounds, writePatience,
 		contender{"ES256 signatures", sign},
 		contender{"logins, JWT", login(jwtClient)},
 		contender{"refreshes, JWT", refresh(jwtClient, l.jwt)},
@@ -150,7 +151,7 @@ func (b *bench) revokeRows(ctx context.Context) (rows []row, err error) {
 			return err
 		})
 	}
-	got, busy, err := contestBusy(writeRounds, contender{"bare Pebble", commit}, contender{"Authority.Revoke", revoke}, contender{"Store.End", end})
+	got, busy, err := contestBusy(writeRounds, writePatience, contender{"bare Pebble", commit}, contender{"Authority.Revoke", revoke}, contender{"Store.End", end})
 	if err != nil {
 		return nil, err
 	}
