@@ -37,6 +37,20 @@ func empty(t *testing.T, dir string) {
 	}
 }
 
+// gone fails the test if the server of a story outlived it.
+func gone(t *testing.T, s *story) {
+	t.Helper()
+	if s.server == nil {
+		return
+	}
+	select {
+	case <-s.server.done:
+	default:
+		t.Error("left behind: the server")
+		s.server.kill()
+	}
+}
+
 func TestTheDemonstrationComesOutAsPromisedAndLeavesNothing(t *testing.T) {
 	temp := t.TempDir()
 	cmd := exec.Command(program(t), "demo")
@@ -107,7 +121,9 @@ func TestTheDemonstrationSeesABrokenGuard(t *testing.T) {
 			t.Setenv("TMPDIR", temp)
 			var out bytes.Buffer
 			c := &cli{out: output{w: &out, err: &out, json: true}}
-			err := c.demo(context.Background(), &story{binary: program(t), env: os.Environ(), wrap: test.wrap})
+			s := &story{binary: program(t), env: os.Environ(), wrap: test.wrap}
+			err := c.demo(context.Background(), s)
+			gone(t, s)
 			if err == nil || exitCode(err) != exitRefused || !strings.Contains(err.Error(), "did not come out as promised") {
 				t.Fatalf("got %v", err)
 			}
@@ -167,6 +183,30 @@ func TestAnInterruptedDemonstrationLeavesNothing(t *testing.T) {
 		t.Fatalf("exit code %d, %v: %s %s", code, err, text, &said)
 	}
 	empty(t, temp)
+}
+
+func TestADemonstrationEndsItsServerWhereverItStops(t *testing.T) {
+	for _, stop := range []int{1, 7, 18, 20} {
+		temp := t.TempDir()
+		t.Setenv("TMPDIR", temp)
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		s := &story{binary: program(t), env: os.Environ(), tell: func(st step) {
+			if st.Number == stop {
+				cancel()
+			}
+		}}
+		var out bytes.Buffer
+		err := (&cli{out: output{w: &out, err: &out, json: true}}).demo(ctx, s)
+		gone(t, s)
+		if err == nil || exitCode(err) != exitRefused || !strings.Contains(err.Error(), "interrupted") {
+			t.Errorf("stopped at step %d: %v", stop, err)
+		}
+		if len(s.steps) != stop {
+			t.Errorf("went on from step %d to %d", stop, len(s.steps))
+		}
+		empty(t, temp)
+	}
 }
 
 func TestAServerThatDoesNotStartEndsTheDemonstration(t *testing.T) {
