@@ -189,10 +189,7 @@ func (s *story) begin(ctx context.Context) error {
 	if err := s.start(ctx, "127.0.0.1:0"); err != nil {
 		return err
 	}
-	var err error
-	if s.app, err = newApplication(s.server); err != nil {
-		return err
-	}
+	s.app = newApplication(s.server)
 	checker, err := s.app.checker()
 	if err != nil {
 		return err

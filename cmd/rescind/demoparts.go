@@ -144,8 +144,8 @@ type application struct {
 	http   *http.Client
 }
 
-func newApplication(c *child) (*application, error) {
-	return &application{server: c.url, issuer: c.issuer, secret: c.secret, http: &http.Client{Timeout: 10 * time.Second}}, nil
+func newApplication(c *child) *application {
+	return &application{server: c.url, issuer: c.issuer, secret: c.secret, http: &http.Client{Timeout: 10 * time.Second}}
 }
 
 // checker is what the guard of API B asks.

@@ -10,14 +10,17 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/rescind/rescind"
 )
 
-// client runs a command against a server and returns what it printed.
+// talk runs a command against a server and returns what it printed.
 func talk(t *testing.T, c *child, secret string, more []string, args ...string) (string, int) {
 	t.Helper()
 	cmd := exec.Command(program(t), args...)
@@ -161,6 +164,71 @@ func TestTracesAreSentOnlyWhereAskedForAndHoldNoToken(t *testing.T) {
 	for _, token := range []string{d.access[0], d.refresh[0]} {
 		if strings.Contains(sent.String(), token) || strings.Contains(sent.String(), token[len(token)-20:]) {
 			t.Error("a trace holds a token")
+		}
+	}
+}
+
+var ready = regexp.MustCompile(`(?m)^rescind is ready at (http://\S+)$`)
+
+func TestNothingThatTheServerPrintsHoldsASecretOrAToken(t *testing.T) {
+	for _, format := range []string{"text", "json"} {
+		folder := t.TempDir()
+		cmd := exec.Command(program(t), "serve", "--listen", "127.0.0.1:0", "--store", "pebble:"+filepath.Join(folder, "data"), "--log-level", "debug", "--log-format", format)
+		said := &safeBuffer{}
+		cmd.Stdout, cmd.Stderr = said, said
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() { ended <- cmd.Wait() }()
+		t.Cleanup(func() { _ = cmd.Process.Kill() })
+		within10s(t, "the server is ready", func() bool { return ready.MatchString(said.String()) })
+		url := ready.FindStringSubmatch(said.String())[1]
+		var secrets []string
+		for _, name := range []string{"master.key", "admin.secret", "app.secret"} {
+			path := filepath.Join(folder, "data.keys", name)
+			if !strings.Contains(said.String(), path) {
+				t.Errorf("it does not say where %s is", path)
+			}
+			secret, err := readSecret(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			secrets = append(secrets, secret.Reveal())
+		}
+		ctx := context.Background()
+		app := newApplication(&child{url: url, secret: rescind.Secret(secrets[2])})
+		d := &device{name: "laptop"}
+		if got, err := app.login(ctx, d); err != nil || got.status != http.StatusCreated {
+			t.Fatalf("%+v, %v", got, err)
+		}
+		_, fresh, err := app.refresh(ctx, d.refresh[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, token := range []string{d.latest(), d.refresh[0], fresh.Access.Reveal(), "nonsense-" + d.refresh[0]} {
+			if _, err := app.get(ctx, app.server+"/forward-auth?access_token="+token, token); err != nil {
+				t.Fatal(err)
+			}
+			if _, _, err := app.refresh(ctx, token); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := app.logout(ctx, fresh.Access.Reveal()); err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-ended; err != nil {
+			t.Fatal(err)
+		}
+		secrets = append(secrets, d.access[0], d.refresh[0], fresh.Access.Reveal(), fresh.Refresh.Reveal())
+		for i, secret := range secrets {
+			// The end of a token is its signature or MAC: as good as the whole.
+			if strings.Contains(said.String(), secret) || strings.Contains(said.String(), secret[len(secret)-20:]) {
+				t.Errorf("it prints secret %d", i)
+			}
 		}
 	}
 }

@@ -23,11 +23,7 @@ func launch(t *testing.T, folder, listen string, more ...string) (*child, *appli
 		t.Fatal(err)
 	}
 	t.Cleanup(c.kill)
-	app, err := newApplication(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c, app
+	return c, newApplication(c)
 }
 
 // halfway sends a revocation and stops before its body. It returns once the
