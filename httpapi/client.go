@@ -102,7 +102,7 @@ func parseBasic(header string) (id, secret string, ok bool) {
 		return "", "", false
 	}
 	id, secret, found = strings.Cut(string(raw), ":")
-	if !found {
+	if !found || id == "" {
 		return "", "", false
 	}
 	if strings.ContainsAny(id, "%+") || strings.ContainsAny(secret, "%+") {
@@ -113,7 +113,7 @@ func parseBasic(header string) (id, secret string, ok bool) {
 			return "", "", false
 		}
 	}
-	return id, secret, id != ""
+	return id, secret, true
 }
 
 // Why a bearer header is no credential.
