@@ -1,0 +1,101 @@
+package docs
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const root = "../.."
+
+// bench returns a runner for the pages of this repository.
+func bench(t *testing.T) *runner {
+	t.Helper()
+	needShell(t)
+	top, err := filepath.Abs(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := newRunner(top, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestPagesDoWhatTheyShow(t *testing.T) {
+	all, err := pages(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, blocks := bench(t), 0
+	for _, p := range all {
+		blocks += len(p.blocks)
+		t.Run(p.path, func(t *testing.T) {
+			t.Parallel()
+			for _, wrong := range r.run(p) {
+				t.Error(wrong)
+			}
+		})
+	}
+	if len(all) < 2 || blocks == 0 {
+		t.Fatalf("%d pages with %d blocks: this is not the documentation", len(all), blocks)
+	}
+}
+
+func TestLinksLeadSomewhere(t *testing.T) {
+	all, err := pages(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, wrong := range checkLinks(root, all) {
+		t.Error(wrong)
+	}
+}
+
+// planted stands in the first line of a page under testdata that must turn red:
+// the line of its problem, and what is said about it.
+var planted = regexp.MustCompile(`^<!-- red: ([0-9]+): (.*) -->`)
+
+func TestWrongPagesTurnRed(t *testing.T) {
+	r := bench(t)
+	names, err := filepath.Glob("testdata/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	red := 0
+	for _, name := range names {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := parse(filepath.ToSlash(name), string(text))
+		match := planted.FindStringSubmatch(string(text))
+		if match != nil {
+			red++
+		}
+		t.Run(filepath.Base(name), func(t *testing.T) {
+			t.Parallel()
+			found := append(r.run(p), checkLinks(".", []page{p})...)
+			if match == nil {
+				for _, wrong := range found {
+					t.Error(wrong)
+				}
+				return
+			}
+			line, err := strconv.Atoi(match[1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(found) != 1 || found[0].line != line || !strings.Contains(found[0].what, match[2]) {
+				t.Errorf("want one problem, in line %d, with %q; got %d: %v", line, match[2], len(found), found)
+			}
+		})
+	}
+	if red < 10 || red == len(names) {
+		t.Errorf("%d red pages of %d", red, len(names))
+	}
+}
