@@ -52,10 +52,11 @@ func questions(t testing.TB, s *rescindtest.Server) map[string]*question {
 }
 
 // Both are asked on every request of somebody's application. What they allocate
-// is counted, so that a middleware too many is noticed.
+// is counted, so that a middleware too many is noticed. Some are allowed beyond
+// the 18 and 13 of today: under the race detector pools forget.
 func TestHotPathsAllocateLittle(t *testing.T) {
 	s := rescindtest.Start(t)
-	most := map[string]float64{"introspect": 22, "forward-auth": 17}
+	most := map[string]float64{"introspect": 30, "forward-auth": 22}
 	for name, q := range questions(t, s) {
 		w := &nowhere{header: http.Header{}}
 		bare := testing.AllocsPerRun(200, func() {
