@@ -201,6 +201,21 @@ func TestLogoutOutageKeepsCookies(t *testing.T) {
 	}
 }
 
+// TestOneFailureDoesNotKeepTheOthersAlive: a planted cookie whose logout fails
+// does not save the session of the user's own.
+func TestOneFailureDoesNotKeepTheOthersAlive(t *testing.T) {
+	s := newSite(t, guard.CookieOptions{})
+	a, b := s.issue(t, rescind.Login{}), s.issue(t, rescind.Login{})
+	s.failFor = a.AccessToken.Reveal()
+	res := s.browser(t).want(503, "POST", "/auth/logout", "Cookie", hostAccess+"="+s.failFor+"; "+hostRefresh+"="+b.RefreshToken.Reveal())
+	if len(res.Cookies()) != 0 {
+		t.Error("cookies were touched")
+	}
+	if s.passes(t, b.AccessToken) {
+		t.Error("the other session lives")
+	}
+}
+
 // TestLogoutOutlivesItsRequest: who closes the tab has logged out all the same.
 func TestLogoutOutlivesItsRequest(t *testing.T) {
 	s := newSite(t, guard.CookieOptions{})
@@ -274,6 +289,10 @@ func TestLoginEndsTheSessionBefore(t *testing.T) {
 	}
 	s.failWith(nil)
 	b.want(200, "GET", "/api")
+	s.failFor = b.held()[hostRefresh] // its end is not certain, and nobody else could end it
+	if res := b.want(502, "POST", "/auth/login"); len(res.Cookies()) != 0 {
+		t.Error("a login left the session before it behind")
+	}
 }
 
 func TestTokenTooLongForACookie(t *testing.T) {

@@ -123,10 +123,9 @@ func (g *Guard) refuse(w http.ResponseWriter, r *http.Request, err error, scope 
 		g.deny(w, insufficientScope, scope)
 	case errors.Is(err, rescind.ErrInactive), errors.Is(err, rescind.ErrReuse), errors.Is(err, rescind.ErrForeign):
 		g.deny(w, invalidToken, "")
-	case errors.Is(err, rescind.ErrForbidden):
-		g.deny(w, forbidden, "")
 	default:
-		// What is not understood is not known either.
+		// What is not understood is not known either. That this application may
+		// not ask belongs here too: its users can do nothing about it.
 		g.log.ErrorContext(r.Context(), "token state unavailable: unexpected error", "error", err)
 		g.deny(w, unavailable, "")
 	}

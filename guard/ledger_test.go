@@ -25,8 +25,9 @@ type ledger struct {
 	ahead atomic.Int64 // of the clock
 
 	// Hooks run after the call has done its work and before its answer is seen.
-	afterCheck, afterRefresh, afterLogout func()
-	fail                                  atomic.Pointer[error] // of every call, instead of its work
+	afterCheck, afterRefresh func()
+	fail                     atomic.Pointer[error] // of every call, instead of its work
+	failFor                  string                // a token whose logout is unavailable
 }
 
 func newLedger(t testing.TB) *ledger {
@@ -110,7 +111,9 @@ func (l *ledger) Logout(ctx context.Context, token string, all bool) (rescind.Re
 	if err := l.failure(); err != nil {
 		return rescind.Receipt{}, err
 	}
-	defer after(l.afterLogout)
+	if token == l.failFor {
+		return rescind.Receipt{}, rescind.ErrUnavailable
+	}
 	return l.Authority.Logout(ctx, token, all)
 }
 

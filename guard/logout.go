@@ -76,7 +76,12 @@ func (c *Cookies) logout(everywhere bool) http.Handler {
 			c.guard.deny(w, noCredentials, "")
 			return
 		}
-		if err := c.end(r.Context(), tokens, everywhere); err != nil {
+		err := c.end(r.Context(), tokens, everywhere)
+		if everywhere && errors.Is(err, rescind.ErrForbidden) && !errors.Is(err, rescind.ErrUnavailable) {
+			c.guard.deny(w, forbidden, "")
+			return
+		}
+		if err != nil {
 			c.guard.refuse(w, r, err, "")
 			return
 		}
@@ -96,7 +101,8 @@ func (c *Cookies) logout(everywhere bool) http.Handler {
 
 // end ends the session of every one of tokens: usually that is one, but where
 // they come from two logins, both must end. When it returns nil, none of them
-// passes again, and refreshes under way write no cookies.
+// passes again, and refreshes under way write no cookies. One that fails does not
+// keep the others from ending.
 func (c *Cookies) end(ctx context.Context, tokens []string, everywhere bool) error {
 	ctx = context.WithoutCancel(ctx) // the user has asked for it, and may leave now
 	if everywhere {
@@ -104,13 +110,16 @@ func (c *Cookies) end(ctx context.Context, tokens []string, everywhere bool) err
 			return err
 		}
 	}
+	var failed error
 	for _, token := range tokens {
 		if _, err := c.sessions.Logout(ctx, token, false); err != nil && !dead(err) {
-			return err
+			failed = errors.Join(failed, err)
 		}
 	}
-	c.flights.end(tokens)
-	return nil
+	if failed == nil {
+		c.flights.end(tokens)
+	}
+	return failed
 }
 
 // endSubject ends all sessions of the subject with the first token that stands.

@@ -1,6 +1,7 @@
 package guard_test
 
 import (
+	"io"
 	"net/http"
 	"sync"
 	"testing"
@@ -143,9 +144,12 @@ func TestLosersAnswerLeavesTheWinnersCookies(t *testing.T) {
 func TestRefreshOutageKeepsTheToken(t *testing.T) {
 	s := newSite(t, guard.CookieOptions{})
 	b := s.loggedIn(t)
-	s.failWith(rescind.ErrUnavailable)
-	if res := b.want(503, "POST", "/auth/refresh"); len(res.Cookies()) != 0 || res.Header.Get("Retry-After") == "" {
-		t.Errorf("%v", res.Header)
+	// That the server refuses this application says nothing about the token either.
+	for _, err := range []error{rescind.ErrUnavailable, rescind.ErrForbidden, io.ErrUnexpectedEOF} {
+		s.failWith(err)
+		if res := b.want(503, "POST", "/auth/refresh"); len(res.Cookies()) != 0 || res.Header.Get("Retry-After") == "" {
+			t.Errorf("%v: %v", err, res.Header)
+		}
 	}
 	s.failWith(nil)
 	// Rotated, and then the store goes: the successor must not be lost.
