@@ -107,13 +107,14 @@ func (a *Authority) Refresh(ctx context.Context, r Refresh) (Grant, error) {
 }
 
 // rotate moves the session to its next generation by compare-and-swap. A failed
-// swap is ErrConflict and has changed nothing.
+// swap is ErrConflict and has changed nothing. The session keeps its MAC key: no
+// swap compares keys, so a change to the current one would let a session slip
+// away from a revocation of its own.
 func (a *Authority) rotate(ctx context.Context, set *settings, c *Client, s *Session, scope string, now time.Time) (Grant, error) {
 	now = now.Truncate(time.Millisecond)
 	next := *s
 	next.Generation++
 	next.RotatedAt, next.LastActive = now, now
-	next.MACKey = set.ring.MACKey()
 	next.Access = slices.DeleteFunc(slices.Clone(s.Access), func(e AccessEntry) bool { return !now.Before(e.ExpiresAt) })
 	next.Access = append(next.Access, next.newEntry(now, or(scope, s.Scope)))
 

@@ -1,0 +1,85 @@
+package rescind_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/rescind/rescind"
+)
+
+// interrupted is a store before whose calls something else happens: what a
+// request has read is no longer so when it writes.
+type interrupted struct {
+	rescind.Store
+	replace, create, list func()
+}
+
+// once runs what is to come in between, the first time only.
+func once(f *func()) {
+	if run := *f; run != nil {
+		*f = nil
+		run()
+	}
+}
+
+func (s *interrupted) Replace(ctx context.Context, r rescind.Replacement) error {
+	once(&s.replace)
+	return s.Store.Replace(ctx, r)
+}
+
+func (s *interrupted) Create(ctx context.Context, c rescind.Creation) (rescind.Position, error) {
+	once(&s.create)
+	return s.Store.Create(ctx, c)
+}
+
+func (s *interrupted) List(ctx context.Context, q rescind.ListQuery) (rescind.ListPage, error) {
+	once(&s.list)
+	return s.Store.List(ctx, q)
+}
+
+func interruptedWorld(t *testing.T, change ...func(*rescind.Config)) (*world, *interrupted) {
+	t.Helper()
+	w := newWorld(t, change...)
+	s := &interrupted{Store: w.store}
+	w.conf.Store = s
+	w.start()
+	return w, s
+}
+
+// TestRefreshInFlightDoesNotReviveWhatAMACKeyEnded revokes a retiring MAC key
+// between the reading and the writing of a refresh: the session must not slip
+// away to the current key.
+func TestRefreshInFlightDoesNotReviveWhatAMACKeyEnded(t *testing.T) {
+	ctx := context.Background()
+	for _, form := range forms {
+		w, s := interruptedWorld(t)
+		w.client(form)
+		g := w.login("alice", form.ID)
+		infos, err := w.ListKeys(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.RotateKey(ctx, rescind.KeyUseMAC, "test"); err != nil {
+			t.Fatal(err)
+		}
+		s.replace = func() {
+			for _, k := range infos {
+				if k.Use != rescind.KeyUseMAC {
+					continue
+				}
+				if _, err := w.Revoke(ctx, rescind.Revocation{Selector: rescind.Selector{Key: k.ID}}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := w.check(g.AccessToken); !errors.Is(err, rescind.ErrRevoked) {
+				t.Fatalf("after its MAC key was revoked: %v", err)
+			}
+		}
+		next, err := w.refresh(form.ID, g.RefreshToken)
+		if err == nil {
+			w.dead(form.ID, next)
+		}
+		w.dead(form.ID, g)
+	}
+}
