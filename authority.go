@@ -260,6 +260,15 @@ func (a *Authority) latest(ctx context.Context) (*settings, error) {
 	return a.reload(ctx)
 }
 
+// atLeast returns settings as new as a configuration version that came with a
+// record. Older ones may lack the record's key, and would take it for revoked.
+func (a *Authority) atLeast(ctx context.Context, version uint64) (*settings, error) {
+	if set := a.set.Load(); set.version >= version {
+		return set, nil
+	}
+	return a.reload(ctx)
+}
+
 func checkLifetimes(access, idle, lifetime time.Duration) error {
 	switch {
 	case access < MinAccess || access > MaxAccessLifetime:

@@ -83,3 +83,27 @@ func TestRefreshInFlightDoesNotReviveWhatAMACKeyEnded(t *testing.T) {
 		w.dead(form.ID, g)
 	}
 }
+
+// TestLimitCountsSessionsUnderAKeyThatIsNewHere has another node bring in a MAC
+// key and log the subject in, after this one has read the configuration.
+func TestLimitCountsSessionsUnderAKeyThatIsNewHere(t *testing.T) {
+	ctx := context.Background()
+	w, s := interruptedWorld(t, func(c *rescind.Config) { c.MaxSessions = 1 })
+	other, err := rescind.New(ctx, w.conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var first rescind.Grant
+	s.list = func() {
+		if err := other.RotateKey(ctx, rescind.KeyUseMAC, "test"); err != nil {
+			t.Fatal(err)
+		}
+		if first, err = other.Issue(ctx, rescind.Login{Subject: "alice"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := w.Issue(ctx, rescind.Login{Subject: "alice"}); !errors.Is(err, rescind.ErrLimit) {
+		t.Errorf("a second session: %v", err)
+	}
+	w.alive(first.AccessToken)
+}

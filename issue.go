@@ -361,7 +361,6 @@ func (a *Authority) limit(ctx context.Context, step *Creation, l Login) error {
 	tag := step.Session.ID.Tag()
 	q := ListQuery{Tag: &tag, Limit: 1000}
 	var live []Session
-	set := a.set.Load()
 	for read := 0; ; {
 		page, err := a.store.List(ctx, q)
 		if err != nil {
@@ -373,6 +372,10 @@ func (a *Authority) limit(ctx context.Context, step *Creation, l Login) error {
 		for i := range page.Sessions {
 			snap := &page.Sessions[i]
 			q.After = snap.Session.ID
+			set, err := a.atLeast(ctx, snap.Config)
+			if err != nil {
+				return err
+			}
 			if judge(snap, set.ring, step.Session.CreatedAt) == nil && snap.Session.ID != l.Replaces {
 				live = append(live, snap.Session)
 			}

@@ -78,3 +78,37 @@ func TestStolenMACKeyAloneMakesNoRefreshToken(t *testing.T) {
 	w.alive(g.AccessToken)
 	w.mustRefresh("app", g.RefreshToken)
 }
+
+// TestDryRunCountsSessionsUnderAKeyThatIsNewHere: a node that has not heard of a
+// MAC key must not take its sessions for ended.
+func TestDryRunCountsSessionsUnderAKeyThatIsNewHere(t *testing.T) {
+	ctx := context.Background()
+	for _, what := range []string{"session", "key"} {
+		w := newWorld(t)
+		second, err := rescind.New(ctx, w.conf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.RotateKey(ctx, rescind.KeyUseMAC, "test"); err != nil {
+			t.Fatal(err)
+		}
+		infos, err := w.ListKeys(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g := w.login("alice", "app")
+		sel := rescind.Selector{Session: g.Session}
+		if what == "key" {
+			sel = rescind.Selector{}
+			for _, k := range infos {
+				if k.Use == rescind.KeyUseMAC && k.State == rescind.KeyCurrent {
+					sel.Key = k.ID
+				}
+			}
+		}
+		r, err := second.Revoke(ctx, rescind.Revocation{Selector: sel, DryRun: true})
+		if err != nil || *r.Sessions != 1 {
+			t.Errorf("%s: %d would end, %v", what, *r.Sessions, err)
+		}
+	}
+}

@@ -145,6 +145,10 @@ func (a *Authority) revokeSession(ctx context.Context, r Revocation) (Receipt, e
 func (a *Authority) end(ctx context.Context, snap *Snapshot, id SessionID, why Reason, r Revocation) (Receipt, error) {
 	set, now := a.set.Load(), a.store.Now()
 	if r.DryRun {
+		set, err := a.atLeast(ctx, snap.Config)
+		if err != nil {
+			return Receipt{}, err
+		}
 		n := 0
 		if judge(snap, set.ring, now) == nil {
 			n = 1
@@ -247,8 +251,12 @@ func (a *Authority) spare(ctx context.Context, move *CutoffMove, r Revocation) e
 	if !snap.Found || snap.Session.Subject != r.Subject {
 		return fmt.Errorf("%w: no session %s of this subject", ErrNotFound, r.ExceptSession)
 	}
+	set, err := a.atLeast(ctx, snap.Config)
+	if err != nil {
+		return err
+	}
 	move.Keep = nil
-	if judge(&snap, a.set.Load().ring, a.store.Now()) == nil {
+	if judge(&snap, set.ring, a.store.Now()) == nil {
 		move.Keep = &Keep{Session: r.ExceptSession, Version: snap.Session.Version}
 	}
 	move.Event.Session = r.ExceptSession.String()
@@ -272,6 +280,9 @@ func (a *Authority) dryRun(ctx context.Context, r Revocation, match func(*Sessio
 		for i := range page.Sessions {
 			snap := &page.Sessions[i]
 			q.After = snap.Session.ID
+			if set, err = a.atLeast(ctx, snap.Config); err != nil {
+				return Receipt{}, err
+			}
 			if match(&snap.Session) && judge(snap, set.ring, now) == nil {
 				n++
 			}

@@ -72,7 +72,7 @@ func (a *Authority) Session(ctx context.Context, id SessionID) (View, error) {
 	if !snap.Found {
 		return View{}, fmt.Errorf("%w: no session %s", ErrNotFound, id)
 	}
-	set, err := a.latest(ctx)
+	set, err := a.atLeast(ctx, snap.Config)
 	if err != nil {
 		return View{}, err
 	}
@@ -114,6 +114,9 @@ func (a *Authority) Sessions(ctx context.Context, q SessionQuery) (SessionPage, 
 		for i := range part.Sessions {
 			snap := &part.Sessions[i]
 			lq.After = snap.Session.ID
+			if set, err = a.atLeast(ctx, snap.Config); err != nil {
+				return SessionPage{}, err
+			}
 			v := view(snap, set.ring, now)
 			if (q.State == "" || q.State == v.State) && (q.Client == "" || q.Client == v.Client) && (q.Subject == "" || q.Subject == v.Subject) {
 				page.Sessions = append(page.Sessions, v)
