@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/rescind/rescind"
 )
@@ -106,4 +107,33 @@ func TestLimitCountsSessionsUnderAKeyThatIsNewHere(t *testing.T) {
 		t.Errorf("a second session: %v", err)
 	}
 	w.alive(first.AccessToken)
+}
+
+// TestLoginInFlightDoesNotOutliveItsClient removes a client while it logs
+// somebody in. A new client of the same name does not inherit the session, and
+// neither does the library's own one.
+func TestLoginInFlightDoesNotOutliveItsClient(t *testing.T) {
+	ctx := context.Background()
+	for _, id := range []string{"web", rescind.DefaultClient} {
+		for _, again := range []bool{false, true} {
+			w, s := interruptedWorld(t)
+			w.client(rescind.Client{ID: id})
+			s.create = func() {
+				if _, err := w.RemoveClient(ctx, id, "test"); err != nil {
+					t.Fatal(err)
+				}
+				if again {
+					w.clock.Advance(time.Millisecond)
+					w.client(rescind.Client{ID: id})
+				}
+			}
+			if _, err := w.Issue(ctx, rescind.Login{Subject: "alice", Client: id}); !errors.Is(err, rescind.ErrNotFound) {
+				t.Errorf("%s, there again: %v: login says %v", id, again, err)
+			}
+			page, err := w.Sessions(ctx, rescind.SessionQuery{State: rescind.StateActive})
+			if err != nil || len(page.Sessions) != 0 {
+				t.Errorf("%s, there again: %v: %d sessions live, %v", id, again, len(page.Sessions), err)
+			}
+		}
+	}
 }

@@ -128,8 +128,8 @@ func (a *Authority) stillRegistered(ctx context.Context, set *settings, s *Sessi
 	if err != nil || newest == set {
 		return err
 	}
-	_, gone := newest.client(s.Client)
-	if gone == nil {
+	was, is := set.clients[s.Client], newest.clients[s.Client]
+	if was == nil || is != nil && is.CreatedAt.Equal(was.CreatedAt) { // another time: a namesake
 		return nil
 	}
 	e := s.event(EventSessionEnded, ActorSelf, now)
@@ -137,7 +137,7 @@ func (a *Authority) stillRegistered(ctx context.Context, set *settings, s *Sessi
 	if _, err := a.store.End(ctx, End{Session: s.ID, At: now, Reason: ReasonClient, Event: e}); err != nil {
 		return unavailable("end", err)
 	}
-	return gone
+	return fmt.Errorf("%w: the client was removed meanwhile", ErrNotFound)
 }
 
 func (l *Login) validate() error {
