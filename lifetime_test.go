@@ -3,6 +3,7 @@ package rescind_test
 import (
 	"context"
 	"errors"
+	"math"
 	"testing"
 	"time"
 
@@ -265,4 +266,29 @@ func TestLogoutTakesAnyAuthenticToken(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestGenerationsNeverStartAgain: the number after the last one would be that of
+// the login's token, which would get a second successor.
+func TestGenerationsNeverStartAgain(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	g := w.login("alice", "app")
+	snap, err := w.store.Lookup(ctx, g.Session)
+	if err != nil {
+		t.Fatal(err)
+	}
+	snap.Session.Generation = math.MaxUint32 - 1
+	if err := w.store.Replace(ctx, rescind.Replacement{Session: snap.Session}); err != nil {
+		t.Fatal(err)
+	}
+	last := w.mustRefresh("app", w.forge(g.Session, math.MaxUint32-1, snap.Session.Salt))
+	w.alive(last.AccessToken)
+	if next, err := w.refresh("app", last.RefreshToken); !errors.Is(err, rescind.ErrExpired) {
+		t.Errorf("a successor of the last one: %v, %v", next, err)
+	}
+	if again, err := w.refresh("app", g.RefreshToken); !errors.Is(err, rescind.ErrReuse) {
+		t.Errorf("the first one again: %v, %v", again, err)
+	}
+	w.dead("app", g, last)
 }

@@ -1,6 +1,7 @@
 package rescind_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/binary"
@@ -40,32 +41,35 @@ func TestEveryNodeNoticesARevokedKey(t *testing.T) {
 	}
 }
 
+// forge makes a refresh token with the server's own MAC key.
+func (w *world) forge(id rescind.SessionID, generation uint32, salt [16]byte) rescind.Secret {
+	w.t.Helper()
+	cfg, err := w.store.Config(context.Background())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ring, err := w.keys.Load(cfg)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	key := ring.MACKey()
+	body := append([]byte(nil), id[:]...)
+	body = binary.BigEndian.AppendUint32(body, generation)
+	body = append(append(body, key[:]...), salt[:]...)
+	mac, err := ring.MAC(key, append([]byte("rescind refresh token v1\x00"), body...))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return rescind.Secret("rsr_" + base64.RawURLEncoding.EncodeToString(append(body, mac[:]...)))
+}
+
 // TestStolenMACKeyAloneMakesNoRefreshToken: the salt is in the store and in the
 // tokens, and nowhere else.
 func TestStolenMACKeyAloneMakesNoRefreshToken(t *testing.T) {
 	w := newWorld(t)
 	g := w.login("alice", "app")
-	cfg, err := w.store.Config(context.Background())
-	if err != nil {
-		t.Fatal(err)
-	}
-	ring, err := w.keys.Load(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
 	forge := func(salt byte) rescind.Secret {
-		key := ring.MACKey()
-		body := append([]byte(nil), g.Session[:]...)
-		body = binary.BigEndian.AppendUint32(body, 0)
-		body = append(body, key[:]...)
-		for range 16 {
-			body = append(body, salt)
-		}
-		mac, err := ring.MAC(key, append([]byte("rescind refresh token v1\x00"), body...))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return rescind.Secret("rsr_" + base64.RawURLEncoding.EncodeToString(append(body, mac[:]...)))
+		return w.forge(g.Session, 0, [16]byte(bytes.Repeat([]byte{salt}, 16)))
 	}
 	for salt := range byte(8) {
 		if _, err := w.refresh("app", forge(salt)); !errors.Is(err, rescind.ErrMalformed) {

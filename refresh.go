@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 )
@@ -88,6 +89,9 @@ func (a *Authority) Refresh(ctx context.Context, r Refresh) (Grant, error) {
 			}
 			return a.grant(set.ring, client, s, e, now)
 		case useRotate:
+			if s.Generation == math.MaxUint32 {
+				return Grant{}, ErrExpired // the number after it is that of the login's token
+			}
 			if scope != "" && !covers(s.Scope, scope) {
 				return Grant{}, fmt.Errorf("%w: the session has %q", ErrScope, s.Scope)
 			}
