@@ -463,3 +463,35 @@ func together(n int, f func(i int)) {
 	close(start)
 	wg.Wait()
 }
+
+// TestOwnerRestrictsTokensToo: whoever may end the sessions of one client or one
+// subject ends no other's, whatever names them, and a selector that cannot be
+// restricted is refused.
+func TestOwnerRestrictsTokensToo(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	g := w.login("alice", "app")
+	for _, token := range []rescind.Secret{g.AccessToken, g.RefreshToken} {
+		r := rescind.Revocation{Selector: rescind.Selector{Token: token.Reveal()}, OwnerSubject: "bob"}
+		if _, err := w.Revoke(ctx, r); !errors.Is(err, rescind.ErrForeign) {
+			t.Errorf("bob with alice's token: %v", err)
+		}
+		r.OwnerSubject, r.Owner = "alice", "other"
+		if _, err := w.Revoke(ctx, r); !errors.Is(err, rescind.ErrForeign) {
+			t.Errorf("another client with alice's token: %v", err)
+		}
+	}
+	for _, sel := range []rescind.Selector{{Subject: "alice"}, {Client: "app"}, {All: true}, {Key: rescind.NewKeyID()}} {
+		for _, r := range []rescind.Revocation{{Selector: sel, Owner: "app"}, {Selector: sel, OwnerSubject: "alice"}} {
+			if _, err := w.Revoke(ctx, r); !errors.Is(err, rescind.ErrInvalid) {
+				t.Errorf("%+v for an owner: %v", sel, err)
+			}
+		}
+	}
+	w.alive(g.AccessToken)
+	r := rescind.Revocation{Selector: rescind.Selector{Token: g.RefreshToken.Reveal()}, Owner: "app", OwnerSubject: "alice"}
+	if _, err := w.Revoke(ctx, r); err != nil {
+		t.Fatal(err)
+	}
+	w.dead("app", g)
+}

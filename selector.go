@@ -29,7 +29,8 @@ type Revocation struct {
 
 	// Owner and OwnerSubject restrict Token and Session to a client's own
 	// sessions and to one subject's. A foreign token is ErrForeign; a foreign
-	// session is ErrNotFound, as if it were not there.
+	// session is ErrNotFound, as if it were not there. With any other selector
+	// they are ErrInvalid.
 	Owner        string
 	OwnerSubject string
 }
@@ -68,6 +69,8 @@ func (r *Revocation) validate() error {
 		return invalid("name exactly one of token, session, subject, client, key and all")
 	case !r.ExceptSession.IsZero() && r.Subject == "":
 		return invalid("except_session goes with subject")
+	case (r.Owner != "" || r.OwnerSubject != "") && r.Token == "" && r.Session.IsZero():
+		return invalid("an owner restricts token and session only")
 	case len(r.Reason) > MaxReason || !utf8.ValidString(r.Reason):
 		return invalid("a reason has at most %d bytes of UTF-8", MaxReason)
 	case looksLikeToken(r.Reason):
@@ -104,12 +107,17 @@ func (a *Authority) revokeToken(ctx context.Context, r Revocation) (Receipt, err
 		return Receipt{}, err
 	case !a.belongs(&p, &snap):
 		return Receipt{}, ErrMalformed
-	case snap.Found && r.Owner != "" && snap.Session.Client != r.Owner:
+	case snap.Found && !r.owns(snap.Session.Client, snap.Session.Subject):
 		return Receipt{}, ErrForeign
-	case !snap.Found && r.Owner != "" && p.claims != nil && p.claims.Client != r.Owner:
+	case !snap.Found && p.claims != nil && !r.owns(p.claims.Client, p.claims.Subject):
 		return Receipt{}, ErrForeign
 	}
 	return a.end(ctx, &snap, p.session, ReasonRevoked, r)
+}
+
+// owns reports whether a session of this client and subject may be ended.
+func (r *Revocation) owns(client, subject string) bool {
+	return (r.Owner == "" || r.Owner == client) && (r.OwnerSubject == "" || r.OwnerSubject == subject)
 }
 
 // belongs reports whether an authentic token is one of this session's family:
@@ -134,8 +142,7 @@ func (a *Authority) revokeSession(ctx context.Context, r Revocation) (Receipt, e
 	if err != nil {
 		return Receipt{}, unavailable("look-up", err)
 	}
-	if !snap.Found || (r.Owner != "" && snap.Session.Client != r.Owner) ||
-		(r.OwnerSubject != "" && snap.Session.Subject != r.OwnerSubject) {
+	if !snap.Found || !r.owns(snap.Session.Client, snap.Session.Subject) {
 		return Receipt{}, fmt.Errorf("%w: no session %s", ErrNotFound, r.Session)
 	}
 	return a.end(ctx, &snap, r.Session, ReasonRevoked, r)
