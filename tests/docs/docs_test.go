@@ -26,12 +26,19 @@ func bench(t *testing.T) *runner {
 	return r
 }
 
-func TestPagesDoWhatTheyShow(t *testing.T) {
+func TestPages(t *testing.T) {
+	r := bench(t)
+	t.Run("DoWhatTheyShow", func(t *testing.T) { testShown(t, r) })
+	t.Run("TurnRed", func(t *testing.T) { testPlanted(t, r) })
+	t.Run("NameEverySettingAndMetric", func(t *testing.T) { testSettings(t, r) })
+}
+
+func testShown(t *testing.T, r *runner) {
 	all, err := pages(root)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, blocks := bench(t), 0
+	blocks := 0
 	for _, p := range all {
 		blocks += len(p.blocks)
 		t.Run(p.path, func(t *testing.T) {
@@ -60,8 +67,8 @@ func TestLinksLeadSomewhere(t *testing.T) {
 // the line of its problem, and what is said about it.
 var planted = regexp.MustCompile(`^<!-- red: ([0-9]+): (.*) -->`)
 
-func TestWrongPagesTurnRed(t *testing.T) {
-	r := bench(t)
+// testPlanted shows that every kind of mistake is noticed, and where it is.
+func testPlanted(t *testing.T, r *runner) {
 	names, err := filepath.Glob("testdata/*.md")
 	if err != nil {
 		t.Fatal(err)

@@ -1,11 +1,16 @@
 package docs
 
 import (
+	"fmt"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/rescind/rescind"
+	"github.com/rescind/rescind/httpapi"
 )
 
 var (
@@ -27,9 +32,9 @@ func unnamed(text string, names [][]string) []string {
 	return missing
 }
 
-func TestOperateNamesEverySettingAndMetric(t *testing.T) {
+// testSettings holds docs/operate.md against what rescind and its code name.
+func testSettings(t *testing.T, r *runner) {
 	text := file(t, "docs/operate.md")
-	r := bench(t)
 	cmd := exec.Command(filepath.Join(r.dir, "bin", "rescind"), "serve", "--print-config")
 	cmd.Env = environment()
 	printed, err := cmd.Output()
@@ -49,5 +54,33 @@ func TestOperateNamesEverySettingAndMetric(t *testing.T) {
 	}
 	if missing := unnamed(text, [][]string{{"", "no_such_setting", "listen"}}); len(missing) != 1 {
 		t.Errorf("a setting that is not named was not noticed: %q", missing)
+	}
+}
+
+// TestOperateSaysTheLimitsInForce holds the page's table against the code.
+func TestOperateSaysTheLimitsInForce(t *testing.T) {
+	text := file(t, "docs/operate.md")
+	server := httpapi.Server(nil)
+	seconds := func(d time.Duration) string { return fmt.Sprintf("%d s", d/time.Second) }
+	const kib, day = 1 << 10, 24 * time.Hour
+	for _, row := range []string{
+		fmt.Sprintf("a form or JSON body; a query string | %d KiB; %d KiB; %d KiB |", server.MaxHeaderBytes/kib, max(httpapi.MaxForm, httpapi.MaxJSON)/kib, httpapi.MaxQuery/kib),
+		fmt.Sprintf("| parameters of a form or query | %d, each once |", httpapi.MaxParameters),
+		fmt.Sprintf("| a token | %d KiB |", rescind.MaxToken/kib),
+		strings.Join([]string{seconds(server.ReadHeaderTimeout), seconds(httpapi.DefaultBodyTimeout), seconds(server.ReadTimeout), seconds(server.WriteTimeout), seconds(server.IdleTimeout)}, "; "),
+		fmt.Sprintf("| subject | %d bytes", rescind.MaxSubject),
+		fmt.Sprintf("| audiences of a session; each | %d; %d bytes |", rescind.MaxAudiences, rescind.MaxAudience),
+		fmt.Sprintf("| scope | %d bytes |", rescind.MaxScope),
+		fmt.Sprintf("| claims | %d bytes of JSON", rescind.MaxClaims),
+		fmt.Sprintf("| device: name, user agent, IP | %d bytes each", rescind.MaxDeviceField),
+		fmt.Sprintf("| reason of a revocation | %d bytes", rescind.MaxReason),
+		fmt.Sprintf("| live access tokens of a session | %d;", rescind.MaxAccessEntries),
+		fmt.Sprintf("| %s to %d h; 1 s to %d d |", seconds(rescind.MinAccess), rescind.MaxAccessLifetime/time.Hour, rescind.MaxLifetime/day),
+		fmt.Sprintf("| grace window | %d min |", rescind.MaxGrace/time.Minute),
+		fmt.Sprintf("| secret of a client | %d to 256 characters |", rescind.MinSecret),
+	} {
+		if !strings.Contains(text, row) {
+			t.Errorf("docs/operate.md does not say %q", row)
+		}
 	}
 }

@@ -9,11 +9,14 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -24,17 +27,20 @@ const pageTime = 2 * time.Minute
 type runner struct {
 	root string // of the repository
 	dir  string // for all that it makes
+
+	mu   sync.Mutex
+	port int // the last one that was given to a page
 }
 
 // newRunner builds rescind, once.
 func newRunner(root, dir string) (*runner, error) {
-	r := &runner{root, dir}
+	r := &runner{root: root, dir: dir}
 	return r, r.build("build", "-o", filepath.Join(dir, "bin", "rescind"), "./cmd/rescind")
 }
 
 func (r *runner) build(args ...string) error {
-	cmd := exec.Command("go", append([]string{args[0], "-buildvcs=false", "-ldflags=-s -w"}, args[1:]...)...) // symbols cost half of the linking
-	cmd.Dir, cmd.Env = r.root, environment("CGO_ENABLED=0")
+	cmd := exec.Command("go", args...)
+	cmd.Dir, cmd.Env = r.root, environment()
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("go %s: %w\n%s", args[0], err, out)
 	}
@@ -57,7 +63,7 @@ func (r *runner) run(p page) []problem {
 	} else {
 		err = os.Mkdir(work, 0o700)
 	}
-	ports, perr := freePorts(2)
+	ports, perr := r.ports(2)
 	if err = errors.Join(err, perr); err != nil {
 		return append(found, problem{p.path, 1, err.Error()})
 	}
@@ -76,7 +82,7 @@ func (r *runner) run(p page) []problem {
 	if len(steps) == 0 {
 		return found
 	}
-	env := environment("CGO_ENABLED=0", "DOCS="+dir, "DOCS_PORT="+ports[1],
+	env := environment("DOCS="+dir, "DOCS_PORT="+ports[1],
 		"RESCIND_LISTEN=127.0.0.1:"+ports[0], "RESCIND_SERVER=http://127.0.0.1:"+ports[0],
 		"PATH="+filepath.Join(r.dir, "bin")+string(os.PathListSeparator)+os.Getenv("PATH"))
 	return append(found, runSteps(p.path, work, env, steps, pageTime)...)
@@ -170,22 +176,34 @@ func hasMain(file *ast.File) bool {
 	return false
 }
 
-// freePorts returns ports of the loopback address that nobody used just now.
-func freePorts(n int) ([]string, error) {
-	var ports []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		defer l.Close()
-		_, port, err := net.SplitHostPort(l.Addr().String())
-		if err != nil {
-			return nil, err
-		}
-		ports = append(ports, port)
+// ports returns ports of the loopback address that nobody uses, each once. They
+// lie below those that the system gives away, so that nobody gets them meanwhile.
+func (r *runner) ports(n int) ([]string, error) {
+	const low, high = 20000, 32000
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.port == 0 {
+		r.port = low + rand.IntN(high-low)
 	}
-	return ports, nil
+	var free []string
+	for tries := 0; len(free) < n; tries++ {
+		if r.port++; r.port >= high {
+			r.port = low
+		}
+		port := strconv.Itoa(r.port)
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", port))
+		if err != nil {
+			if tries < 1000 {
+				continue
+			}
+			return nil, err
+		}
+		if err := l.Close(); err != nil {
+			return nil, err
+		}
+		free = append(free, port)
+	}
+	return free, nil
 }
 
 // left are the names that a fresh clone does not have.
