@@ -190,30 +190,30 @@ func (c *Client) shows(q *request, text string) bool {
 // codes are the server's words for errors: "code" of problem details (RFC 9457)
 // and "error" of OAuth (RFC 6749 section 5.2), with the status that goes with
 // them; 0 is any. What is not here is not understood.
-func codes(word string) (is error, status int) {
+func codes(word string) (status int, is error) {
 	switch word {
 	case "invalid_request", "unsupported_grant_type", "method_not_allowed", "too_large", "unsupported_media_type":
-		return rescind.ErrInvalid, 0
+		return 0, rescind.ErrInvalid
 	case "invalid_token":
-		return rescind.ErrInactive, http.StatusUnauthorized
+		return http.StatusUnauthorized, rescind.ErrInactive
 	case "invalid_grant", "inactive":
-		return rescind.ErrInactive, http.StatusBadRequest
+		return http.StatusBadRequest, rescind.ErrInactive
 	case "reuse":
-		return rescind.ErrReuse, http.StatusBadRequest
+		return http.StatusBadRequest, rescind.ErrReuse
 	case "foreign":
-		return rescind.ErrForeign, http.StatusForbidden
+		return http.StatusForbidden, rescind.ErrForeign
 	case "invalid_scope", "insufficient_scope":
-		return rescind.ErrScope, 0
+		return 0, rescind.ErrScope
 	case "invalid_client", "unauthorized_client", "forbidden":
-		return rescind.ErrForbidden, 0
+		return 0, rescind.ErrForbidden
 	case "not_found":
-		return rescind.ErrNotFound, http.StatusNotFound
+		return http.StatusNotFound, rescind.ErrNotFound
 	case "conflict":
-		return rescind.ErrConflict, http.StatusConflict
+		return http.StatusConflict, rescind.ErrConflict
 	case "limit":
-		return rescind.ErrLimit, http.StatusConflict
+		return http.StatusConflict, rescind.ErrLimit
 	}
-	return rescind.ErrUnavailable, 0
+	return 0, rescind.ErrUnavailable
 }
 
 // refusal turns an answer that is no success into an error. Only the server's own
@@ -235,7 +235,7 @@ func (c *Client) refusal(q *request, r *reply) error {
 			word, detail = said.Error, said.Description
 		}
 	}
-	is, status := codes(word)
+	status, is := codes(word)
 	// Only a bearer challenge refuses the token (RFC 6750 section 3); without one
 	// the server has seen none.
 	challenged := word != "invalid_token" || strings.Contains(r.header.Get("WWW-Authenticate"), `error="invalid_token"`)

@@ -184,7 +184,7 @@ func readAccess(said map[string]json.RawMessage) (rescind.Access, error) {
 	if err := errors.Join(err1, err2); err != nil {
 		return a, err
 	}
-	if !strings.EqualFold(kind, "Bearer") || a.Subject == "" || a.Client == "" || exp <= 0 || iat <= 0 {
+	if !strings.EqualFold(kind, "Bearer") || a.Session.IsZero() || a.Subject == "" || a.Client == "" || exp <= 0 || iat <= 0 {
 		return a, errors.New("a member is empty")
 	}
 	a.ExpiresAt, a.IssuedAt = time.Unix(exp, 0), time.Unix(iat, 0)
