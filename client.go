@@ -149,7 +149,7 @@ func (c *Client) validate() error {
 		switch r {
 		case RoleIssue, RoleIntrospect, RoleRevoke, RoleGuard, RoleAdmin:
 		default:
-			return invalid("unknown role %q", r)
+			return invalid("the roles are %s, %s, %s, %s and %s", RoleIssue, RoleIntrospect, RoleRevoke, RoleGuard, RoleAdmin)
 		}
 		if c.Public {
 			return invalid("a public client can have no role: anybody can claim to be it")
@@ -168,7 +168,7 @@ func (c *Client) validate() error {
 		c.Format = FormatJWT
 	case FormatJWT, FormatOpaque:
 	default:
-		return invalid("access_token_format is jwt or opaque, not %q", c.Format)
+		return invalid("access_token_format is %s or %s", FormatJWT, FormatOpaque)
 	}
 	if c.Grace < 0 || time.Duration(c.Grace) > MaxGrace {
 		return invalid("grace is at most %s", MaxGrace)

@@ -9,6 +9,10 @@ import (
 	"time"
 )
 
+// errNoClient does not repeat what was asked for: it may be a token that was put
+// in the wrong place.
+var errNoClient = fmt.Errorf("%w: no such client", ErrNotFound)
+
 // maxClients bounds what every node keeps in memory.
 const maxClients = 10_000
 
@@ -21,7 +25,7 @@ func (s *settings) client(id string) (*Client, error) {
 	if id == DefaultClient {
 		return &Client{ID: DefaultClient, Format: FormatJWT}, nil
 	}
-	return nil, fmt.Errorf("%w: no client %q", ErrNotFound, id)
+	return nil, errNoClient
 }
 
 // Authenticate returns the client with this id and secret. ErrForbidden if there
@@ -50,7 +54,7 @@ func (a *Authority) Client(ctx context.Context, id string) (*Client, error) {
 	if c := set.clients[id]; c != nil {
 		return c, nil
 	}
-	return nil, fmt.Errorf("%w: no client %q", ErrNotFound, id)
+	return nil, errNoClient
 }
 
 // Clients returns all clients, by id.
@@ -80,8 +84,8 @@ func (a *Authority) AddClient(ctx context.Context, c Client, replace bool, actor
 			if d.Kind != clientKind {
 				continue
 			}
-			n++
 			if d.ID != c.ID {
+				n++
 				continue
 			}
 			if !replace {
@@ -92,7 +96,7 @@ func (a *Authority) AddClient(ctx context.Context, c Client, replace bool, actor
 			}
 		}
 		if n >= maxClients {
-			return Change{}, invalid("there are %d clients already", n)
+			return Change{}, invalid("there are %d other clients already", n)
 		}
 		doc, err := c.document()
 		if err != nil {
@@ -114,7 +118,7 @@ var errTaken = fmt.Errorf("%w: name taken", ErrConflict)
 func (a *Authority) RemoveClient(ctx context.Context, id, actor string) (Receipt, error) {
 	at, err := a.configureAt(ctx, func(cfg StoreConfig, now time.Time) (Change, error) {
 		if !slices.ContainsFunc(cfg.Documents, func(d Document) bool { return d.Kind == clientKind && d.ID == id }) {
-			return Change{}, fmt.Errorf("%w: no client %q", ErrNotFound, id)
+			return Change{}, errNoClient
 		}
 		actor := or(actor, ActorSelf)
 		return Change{

@@ -152,7 +152,7 @@ func (l *Login) validate() error {
 			return invalid("an audience has 1 to %d printable ASCII characters", MaxAudience)
 		}
 		if slices.Contains(l.Audience[:i], aud) {
-			return invalid("the audience %q is named twice", aud)
+			return invalid("an audience is named twice")
 		}
 	}
 	if err := checkLifetimes(l.AccessLifetime, l.IdleTimeout, l.SessionLifetime); err != nil {
@@ -230,7 +230,7 @@ func checkObject(dec *json.Decoder, depth int) error {
 			}
 			name, _ := key.(string)
 			if seen[name] {
-				return invalid("claims name %q twice", name)
+				return invalid("claims name a member twice")
 			}
 			seen[name] = true
 			if depth == 0 && registeredClaims[name] {
@@ -286,7 +286,7 @@ func covers(have, want string) bool {
 // present generation. It outlives neither its lifetime nor the session.
 func (s *Session) newEntry(now time.Time, scope string) AccessEntry {
 	iat := now.Truncate(time.Second)
-	exp := iat.Add(s.AccessLifetime)
+	exp := iat.Add(s.AccessLifetime.Truncate(time.Second))
 	if last := s.ExpiresAt.Truncate(time.Second); exp.After(last) {
 		exp = last
 	}

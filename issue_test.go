@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/rescind/rescind"
+	"github.com/rescind/rescind/store/storetest"
 )
 
 func TestIssueRefusesWhatItCannotKeep(t *testing.T) {
@@ -382,5 +383,99 @@ func TestRemovedClientIsNobody(t *testing.T) {
 	w.client(rescind.Client{ID: "p", Public: true})
 	if _, err := w.Authenticate(ctx, "p", ""); !errors.Is(err, rescind.ErrForbidden) {
 		t.Errorf("a public client has nothing to authenticate with: %v", err)
+	}
+}
+
+// TestErrorsHoldNoToken puts tokens where something else belongs.
+func TestErrorsHoldNoToken(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	g := w.login("alice", "app")
+	for _, secret := range []rescind.Secret{g.AccessToken, g.RefreshToken} {
+		token := secret.Reveal()
+		short := token[:100]
+		claims, err := json.Marshal(map[string]int{short: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		double := json.RawMessage(strings.Replace(string(claims), "}", ","+string(claims[1:]), 1))
+		issue := func(l rescind.Login) error { _, err := w.Issue(ctx, l); return err }
+		add := func(c rescind.Client) error { c.Public = true; return w.AddClient(ctx, c, false, "test") }
+		revoke := func(r rescind.Revocation) error { _, err := w.Revoke(ctx, r); return err }
+		client := func(_ any, err error) error { return err }
+		for name, err := range map[string]error{
+			"client of a login":     issue(rescind.Login{Subject: "x", Client: token}),
+			"long subject":          issue(rescind.Login{Subject: token + token + token}),
+			"scope":                 issue(rescind.Login{Subject: "x", Scope: `"` + token}),
+			"double audience":       issue(rescind.Login{Subject: "x", Audience: []string{short, short}}),
+			"double claim":          issue(rescind.Login{Subject: "x", Claims: double}),
+			"claims":                issue(rescind.Login{Subject: "x", Claims: json.RawMessage(token)}),
+			"role":                  add(rescind.Client{ID: "x", Roles: []rescind.Role{rescind.Role(token)}}),
+			"format":                add(rescind.Client{ID: "x", Format: rescind.TokenFormat(token)}),
+			"id of a client":        add(rescind.Client{ID: token}),
+			"client of a refresh":   client(w.Refresh(ctx, rescind.Refresh{Client: token, Token: token})),
+			"scope of a refresh":    client(w.Refresh(ctx, rescind.Refresh{Token: g.RefreshToken.Reveal(), Scope: token})),
+			"client to show":        client(w.Client(ctx, token)),
+			"client to remove":      client(w.RemoveClient(ctx, token, "test")),
+			"client to be":          client(w.Authenticate(ctx, token, token)),
+			"client to log out":     revoke(rescind.Revocation{Selector: rescind.Selector{Client: token}}),
+			"reason":                revoke(rescind.Revocation{Selector: rescind.Selector{All: true}, Reason: token[:200%len(token)]}),
+			"cursor":                client(w.Sessions(ctx, rescind.SessionQuery{After: token})),
+			"state":                 client(w.Sessions(ctx, rescind.SessionQuery{State: token})),
+			"cursor of the log":     client(w.Events(ctx, rescind.EventQuery{After: token})),
+			"key use":               w.RotateKey(ctx, rescind.KeyUse(token), "test"),
+			"token of another form": client(w.Check(ctx, "x"+token, rescind.Want{})),
+		} {
+			if err == nil {
+				t.Errorf("%s: no error, the test tests nothing", name)
+			} else if strings.Contains(err.Error(), token[8:40]) {
+				t.Errorf("%s: the error holds the token: %v", name, err)
+			}
+		}
+	}
+}
+
+// TestTokensLiveForWholeSeconds: the ledger holds what the JWT says, however it
+// keeps its times.
+func TestTokensLiveForWholeSeconds(t *testing.T) {
+	w := newWorld(t, func(c *rescind.Config) {
+		c.Store = storetest.NewOracle(newClock().Now).Store // which rounds nothing
+		c.AccessLifetime = 2500 * time.Millisecond
+	})
+	w.client(forms[1])
+	for _, client := range []string{"app", forms[1].ID} {
+		g := w.login("alice", client)
+		w.alive(g.AccessToken)
+		if g.ExpiresIn != 2 {
+			t.Errorf("%s: lives for %d s", client, g.ExpiresIn)
+		}
+	}
+}
+
+// TestClientsAtTheLimitCanStillBeChanged: a leaked secret can be replaced however
+// many clients there are.
+func TestClientsAtTheLimitCanStillBeChanged(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	cfg, err := w.store.Config(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	change := rescind.Change{Expect: cfg.Version}
+	for i := range 10_000 {
+		id := fmt.Sprint("client-", i)
+		change.Documents = append(change.Documents, rescind.Document{Kind: "client", ID: id, Value: []byte(`{"id":"` + id + `","public":true}`)})
+	}
+	if _, err := w.store.Configure(ctx, change); err != nil {
+		t.Fatal(err)
+	}
+	add := func(id string) error {
+		return w.AddClient(ctx, rescind.Client{ID: id, Public: true}, true, "test")
+	}
+	if err := add("one-more"); !errors.Is(err, rescind.ErrInvalid) {
+		t.Errorf("one more: %v", err)
+	}
+	if err := add("client-7"); err != nil {
+		t.Errorf("one that is there: %v", err)
 	}
 }
