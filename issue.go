@@ -233,7 +233,8 @@ func checkObject(dec *json.Decoder, depth int) error {
 				return invalid("claims name a member twice")
 			}
 			seen[name] = true
-			if depth == 0 && registeredClaims[name] {
+			// Some readers compare names without case: "Scope" must not pass either.
+			if depth == 0 && registeredClaims[strings.ToLower(name)] {
 				return invalid("the claim %q is registered and cannot be set", name)
 			}
 		}
