@@ -119,22 +119,29 @@ func hold(t testing.TB, what string, s *Store, facts []fact) {
 	if err != nil {
 		t.Fatalf("%s: ConfigVersion: %v", what, err)
 	}
-	for i, f := range facts {
+	sum := map[rescind.SessionID]fact{} // of each session all that was told
+	for _, f := range facts {
+		of := sum[f.id]
+		of.version, of.dead = max(of.version, f.version), of.dead || f.dead
+		of.head, of.config = max(of.head, f.head), max(of.config, f.config)
+		sum[f.id] = of
+	}
+	for id, f := range sum {
 		if f.head > page.Head || f.config > config {
-			t.Fatalf("%s: fact %d of %d: head %d and configuration %d were told, now they are %d and %d", what, i, len(facts), f.head, f.config, page.Head, config)
+			t.Fatalf("%s: head %d and configuration %d were told, now they are %d and %d", what, f.head, f.config, page.Head, config)
 		}
-		if f.id.IsZero() {
+		if id.IsZero() {
 			continue
 		}
-		snap, err := s.Lookup(ctx, f.id)
+		snap, err := s.Lookup(ctx, id)
 		if err != nil {
 			t.Fatalf("%s: Lookup: %v", what, err)
 		}
 		if !snap.Found || snap.Session.Version < f.version {
-			t.Fatalf("%s: fact %d of %d: version %d of a session was told, now it is found: %v, version %d", what, i, len(facts), f.version, snap.Found, snap.Session.Version)
+			t.Fatalf("%s: version %d of a session was told, now it is found: %v, version %d", what, f.version, snap.Found, snap.Session.Version)
 		}
 		if f.dead && stands(&snap) {
-			t.Fatalf("%s: fact %d of %d: session %s was told to be dead and lives again", what, i, len(facts), f.id)
+			t.Fatalf("%s: session %s was told to be dead and lives again", what, id)
 		}
 	}
 }

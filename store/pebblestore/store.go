@@ -227,6 +227,11 @@ func (s *Store) shut() (err error) {
 			err = fmt.Errorf("%w: closing %s: %v", rescind.ErrUnavailable, s.dir, r)
 		}
 	}()
-	err = s.db.Close()
+	if s.failure() == nil {
+		// Into tables, whose loss is noticed when the folder is opened again; that
+		// of a log's end cannot be told from a crash.
+		err = s.db.Flush()
+	}
+	err = firstOf(err, s.db.Close())
 	return firstOf(firstOf(s.failure(), err), s.lock.Close())
 }
