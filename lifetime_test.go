@@ -292,3 +292,36 @@ func TestGenerationsNeverStartAgain(t *testing.T) {
 	}
 	w.dead("app", g, last)
 }
+
+// TestExpiredTokenLogsOutWhateverBecameOfItsKey: a logout that fails because the
+// key has been replaced leaves the refresh token alive.
+func TestExpiredTokenLogsOutWhateverBecameOfItsKey(t *testing.T) {
+	ctx := context.Background()
+	for _, use := range []rescind.KeyUse{rescind.KeyUseSign, rescind.KeyUseMAC} {
+		for _, form := range forms {
+			w := newWorld(t, func(c *rescind.Config) {
+				c.IdleTimeout, c.SessionLifetime = rescind.MaxLifetime, rescind.MaxLifetime
+			})
+			w.client(form)
+			g := w.login("alice", form.ID)
+			for range 4 { // every 90 days
+				if err := w.RotateKey(ctx, use, "test"); err != nil {
+					t.Fatal(err)
+				}
+				for _, d := range []time.Duration{time.Hour, 89 * 24 * time.Hour} {
+					w.clock.Advance(d)
+					if _, err := w.Upkeep(ctx); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			if err := w.check(g.AccessToken); !errors.Is(err, rescind.ErrExpired) {
+				t.Fatalf("%s: an old access token: %v", use, err)
+			}
+			if _, err := w.Logout(ctx, g.AccessToken.Reveal(), false); err != nil {
+				t.Fatalf("%s: logout by an old access token: %v", use, err)
+			}
+			w.dead(form.ID, g)
+		}
+	}
+}

@@ -35,8 +35,9 @@ type Options struct {
 	// RotateEvery is the age at which a signing or MAC key is replaced. 90 days;
 	// negative means never.
 	RotateEvery time.Duration
-	// Retire is how long a replaced signing key goes on to verify: longer than any
-	// access token lives. 25 hours.
+	// Retire is how long a replaced signing key goes on to verify. An expired access
+	// token still logs out, so that is the longest life of a session: 400 days.
+	// Shorter, it must be longer than any access token lives.
 	Retire time.Duration
 }
 
@@ -54,7 +55,7 @@ func New(master Master, opts Options) (*Keeper, error) {
 	opts.Algorithm = cmp.Or(opts.Algorithm, ES256)
 	opts.PublishBefore = cmp.Or(opts.PublishBefore, 10*time.Minute)
 	opts.RotateEvery = cmp.Or(opts.RotateEvery, 90*24*time.Hour)
-	opts.Retire = cmp.Or(opts.Retire, 25*time.Hour)
+	opts.Retire = cmp.Or(opts.Retire, rescind.MaxLifetime)
 	if _, ok := methods[opts.Algorithm]; !ok {
 		return nil, fmt.Errorf("%w: signing algorithm %q: use ES256, EdDSA or RS256", rescind.ErrInvalid, opts.Algorithm)
 	}
