@@ -137,3 +137,36 @@ func TestLoginInFlightDoesNotOutliveItsClient(t *testing.T) {
 		}
 	}
 }
+
+// TestRefreshInFlightDoesNotReviveAnIdleSession: somebody has been shown the
+// session as ended while the refresh was between its reading and its writing.
+func TestRefreshInFlightDoesNotReviveAnIdleSession(t *testing.T) {
+	ctx := context.Background()
+	w, s := interruptedWorld(t)
+	g := w.login("alice", "app")
+	w.clock.Advance(rescind.DefaultIdleTimeout - time.Second)
+	state := func() string {
+		t.Helper()
+		v, err := w.Session(ctx, g.Session)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v.State
+	}
+	s.replace = func() {
+		w.clock.Advance(time.Second)
+		if got := state(); got != rescind.StateEnded {
+			t.Fatalf("an idle session is shown as %s", got)
+		}
+		if err := w.store.Touch(ctx, g.Session, w.Now()); err != nil { // as in flight as the refresh
+			t.Fatal(err)
+		}
+	}
+	if next, err := w.refresh("app", g.RefreshToken); !errors.Is(err, rescind.ErrExpired) {
+		t.Errorf("refresh: %v, %v", next, err)
+	}
+	if got := state(); got != rescind.StateEnded {
+		t.Errorf("and is shown as %s again", got)
+	}
+	w.dead("app", g)
+}

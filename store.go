@@ -49,8 +49,9 @@ type Store interface {
 
 	// Replace writes r.Session over the record that has its Version, and bumps
 	// the version by one. It never inserts. ErrConflict if there is no record, if
-	// its version differs, if it is ended, or if a cutoff (of its subject, its
-	// client, or all) has passed its birth. Birth stays what it is. LastActive
+	// its version differs, if it is ended, if a cutoff (of its subject, its
+	// client, or all) has passed its birth, or if it has been idle for its
+	// IdleTimeout at the store's time. Birth stays what it is. LastActive
 	// becomes the later of the two. EndedAt of r.Session is zero: only End ends.
 	// Each token in r.Dropped is an ending of its own and takes a position.
 	Replace(ctx context.Context, r Replacement) error
@@ -70,7 +71,7 @@ type Store interface {
 	MoveCutoff(ctx context.Context, m CutoffMove) (Position, error)
 
 	// Touch sets LastActive to the later of what it is and at, on a record that
-	// is active, behind no cutoff, and not idle past its IdleTimeout at the
+	// is active, behind no cutoff, and idle for less than its IdleTimeout at the
 	// store's time. It bumps
 	// no version and never inserts; where it does not apply it does nothing and
 	// returns nil. It may be lost by a crash.

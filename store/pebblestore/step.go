@@ -264,6 +264,9 @@ func (st *replaceStep) apply(c *committer) error {
 	if err := c.compare(&st.seen, st.session.Version); err != nil {
 		return err
 	}
+	if c.idle(&st.seen.session) {
+		return rescind.ErrConflict
+	}
 	if stale {
 		st.prepare()
 	}
@@ -288,6 +291,12 @@ func (c *committer) compare(s *seen, version uint64) error {
 		err = rescind.ErrConflict
 	}
 	return err
+}
+
+// idle reports whether a session has been idle for too long. Somebody may have
+// been told so: no activity that comes later may change that.
+func (c *committer) idle(r *rescind.Session) bool {
+	return !c.s.Now().Before(r.LastActive.Add(r.IdleTimeout))
 }
 
 type moveStep struct {
@@ -365,7 +374,7 @@ func (st *touchStep) apply(c *committer) error {
 		return err
 	}
 	r := &st.seen.session
-	if !st.seen.found || r.Ended() || c.s.Now().After(r.LastActive.Add(r.IdleTimeout)) || !st.at.After(r.LastActive) {
+	if !st.seen.found || r.Ended() || c.idle(r) || !st.at.After(r.LastActive) {
 		return nil
 	}
 	if passed, err := c.passed(r); passed || err != nil {

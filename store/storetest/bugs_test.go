@@ -241,6 +241,10 @@ func replaceBugs() []bug {
 				cut.All = 0
 				return !found || old.Ended() || old.Version != s.Version || cut.Passed(old.Birth)
 			})},
+		{name: "Replace does not ask whether the session is idle", found: []string{"ReplaceRespectsIdleTimeout"},
+			plant: unless(func(o *oracle, old rescind.Session, found bool, s rescind.Session) bool {
+				return !found || old.Ended() || old.Version != s.Version || o.cutoffsOf(old).Passed(old.Birth)
+			})},
 		{name: "Replace inserts", found: []string{"ReplaceNeverInserts"},
 			plant: unless(func(o *oracle, old rescind.Session, found bool, s rescind.Session) bool {
 				return found && (old.Ended() || old.Version != s.Version || o.cutoffsOf(old).Passed(old.Birth))
@@ -295,6 +299,12 @@ func replaceBugs() []bug {
 		{name: "Touch does not ask whether the session is idle", found: []string{"TouchRespectsIdleTimeout"},
 			plant: touchBug(func(o *oracle, s *rescind.Session, at time.Time) {
 				if _, ok := o.standing(s.ID); ok {
+					s.LastActive = later(s.LastActive, at)
+				}
+			})},
+		{name: "Touch takes a session that is idle as of now", found: []string{"TouchRespectsIdleTimeout"}, hidden: true,
+			plant: touchBug(func(o *oracle, s *rescind.Session, at time.Time) {
+				if _, ok := o.standing(s.ID); ok && !o.time().After(s.LastActive.Add(s.IdleTimeout)) {
 					s.LastActive = later(s.LastActive, at)
 				}
 			})},

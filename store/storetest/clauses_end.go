@@ -120,16 +120,25 @@ func touchNeverRevives(c *trial) {
 	}
 }
 
+// idling returns sessions past, at and short of their idle time-out.
+func (c *trial) idling() (idle, just, busy rescind.Session) {
+	now := c.now().Truncate(time.Millisecond)
+	made := func(since time.Duration) rescind.Session {
+		s := c.session("ann", "web")
+		s.IdleTimeout, s.LastActive = time.Hour, now.Add(-since)
+		return c.create(s)
+	}
+	return made(61 * time.Minute), made(time.Hour), made(59 * time.Minute)
+}
+
 func touchRespectsIdleTimeout(c *trial) {
-	idle, busy := c.session("ann", "web"), c.session("ann", "web")
-	idle.IdleTimeout, busy.IdleTimeout = time.Hour, time.Hour
-	idle.LastActive, busy.LastActive = c.now().Add(-61*time.Minute), c.now().Add(-59*time.Minute)
-	idle, busy = c.create(idle), c.create(busy)
+	idle, just, busy := c.idling()
 	at := c.now()
-	for _, s := range []rescind.Session{idle, busy} {
+	for _, s := range []rescind.Session{idle, just, busy} {
 		c.must("Touch", c.s.Touch(c.ctx, s.ID, at))
 	}
 	busy.LastActive = at
 	c.equal("a session idle past its timeout", showSession(c.found(idle.ID).Session), showSession(idle))
+	c.equal("a session idle as of now", showSession(c.found(just.ID).Session), showSession(just))
 	c.equal("a session not yet idle", showSession(c.found(busy.ID).Session), showSession(busy))
 }

@@ -22,6 +22,7 @@ func sessionClauses() []clause {
 		{"ReplaceKeepsTheLaterActivity", replaceKeepsTheLaterActivity},
 		{"EndedSessionIsNeverRevivedByReplace", endedSessionIsNeverRevivedByReplace},
 		{"ReplaceRefusesPassedCutoff", replaceRefusesPassedCutoff},
+		{"ReplaceRespectsIdleTimeout", replaceRespectsIdleTimeout},
 		{"DroppedTokensTakePositions", droppedTokensTakePositions},
 		{"LimitsAreHeld", limitsAreHeld},
 		{"ValuesAreNotShared", valuesAreNotShared},
@@ -195,6 +196,17 @@ func replaceKeepsTheLaterActivity(c *trial) {
 	if got, want := c.found(s.ID).Session.LastActive, s.LastActive.Add(time.Minute); !got.Equal(want) {
 		c.Fatalf("Replace took the activity back to %s from %s", showTime(got), showTime(want))
 	}
+}
+
+func replaceRespectsIdleTimeout(c *trial) {
+	idle, just, busy := c.idling()
+	for _, s := range []rescind.Session{idle, just} {
+		s.LastActive = c.now()
+		c.unchanged("Replace of an idle session", func() {
+			c.mustConflict("Replace of an idle session", c.replace(s, rescind.TokenID{1}))
+		})
+	}
+	c.must("Replace of a session not yet idle", c.replace(busy))
 }
 
 func endedSessionIsNeverRevivedByReplace(c *trial) {

@@ -179,6 +179,10 @@ func (o *oracle) standing(id rescind.SessionID) (rescind.Session, bool) {
 	return s, found && !s.Ended() && !o.cutoffsOf(s).Passed(s.Birth)
 }
 
+func (o *oracle) idle(s rescind.Session) bool {
+	return !o.time().Before(s.LastActive.Add(s.IdleTimeout))
+}
+
 func (o *oracle) Replace(ctx context.Context, r rescind.Replacement) error {
 	unlock, err := o.step(ctx)
 	if err != nil {
@@ -186,7 +190,7 @@ func (o *oracle) Replace(ctx context.Context, r rescind.Replacement) error {
 	}
 	defer unlock()
 	old, ok := o.standing(r.Session.ID)
-	if !ok || old.Version != r.Session.Version {
+	if !ok || old.Version != r.Session.Version || o.idle(old) {
 		return rescind.ErrConflict
 	}
 	s := cloneSession(r.Session)
@@ -272,7 +276,7 @@ func (o *oracle) Touch(ctx context.Context, id rescind.SessionID, at time.Time) 
 	}
 	defer unlock()
 	s, ok := o.standing(id)
-	if ok && !o.time().After(s.LastActive.Add(s.IdleTimeout)) {
+	if ok && !o.idle(s) {
 		s.LastActive = later(s.LastActive, at)
 		o.sessions[id] = s
 	}
