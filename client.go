@@ -51,7 +51,8 @@ type Client struct {
 	SecretHash  []byte      `json:"secret_hash,omitempty"` // SHA-256; none for a public client
 	Public      bool        `json:"public,omitempty"`
 	Roles       []Role      `json:"roles,omitempty"`
-	Audiences   []string    `json:"audiences,omitempty"` // those it may check; empty: the server's default one
+	Audiences   []string    `json:"audiences,omitempty"`  // those it may check; empty: the server's default one
+	IssuesFor   []string    `json:"issues_for,omitempty"` // other clients whose sessions it may create, list and show with the role issue: the backend of a public client
 	Format      TokenFormat `json:"access_token_format,omitempty"`
 	Strict      bool        `json:"strict,omitempty"`        // no grace window at all (ASVS 10.4.5 to the letter)
 	Grace       Duration    `json:"grace,omitempty"`         // 0: the default of its kind
@@ -75,6 +76,13 @@ func (d *Duration) UnmarshalText(b []byte) error {
 // Has reports whether the client has a role; admin has all.
 func (c *Client) Has(r Role) bool {
 	return slices.Contains(c.Roles, r) || slices.Contains(c.Roles, RoleAdmin)
+}
+
+// MayIssue reports whether the client may create, list and show sessions of a
+// client: with the role issue its own and those of the clients that it issues
+// for, with admin anybody's.
+func (c *Client) MayIssue(client string) bool {
+	return c.Has(RoleAdmin) || (c.Has(RoleIssue) && (client == c.ID || slices.Contains(c.IssuesFor, client)))
 }
 
 // Window returns how long a repeated refresh gets the same successor again.
@@ -136,7 +144,7 @@ func (c *Client) document() (Document, error) {
 }
 
 func (c *Client) validate() error {
-	if len(c.ID) < 1 || len(c.ID) > 64 || strings.Trim(c.ID, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") != "" {
+	if !validClientID(c.ID) {
 		return invalid("a client id has 1 to 64 characters of A-Z a-z 0-9 . _ -")
 	}
 	if c.ID == ActorSelf {
@@ -163,6 +171,14 @@ func (c *Client) validate() error {
 			return invalid("an audience has 1 to %d printable ASCII characters", MaxAudience)
 		}
 	}
+	if len(c.IssuesFor) > 64 {
+		return invalid("a client issues for at most 64 others")
+	}
+	for _, id := range c.IssuesFor {
+		if !validClientID(id) || !c.Has(RoleIssue) {
+			return invalid("issues_for takes client ids and needs the role %s", RoleIssue)
+		}
+	}
 	switch c.Format {
 	case "":
 		c.Format = FormatJWT
@@ -180,6 +196,10 @@ func (c *Client) validate() error {
 		return invalid("a client name has at most 255 bytes")
 	}
 	return nil
+}
+
+func validClientID(id string) bool {
+	return len(id) >= 1 && len(id) <= 64 && strings.Trim(id, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") == ""
 }
 
 func parseClient(d Document) (*Client, error) {

@@ -34,6 +34,7 @@ func TestIssueRefusesWhatItCannotKeep(t *testing.T) {
 		"claims and more":    {Subject: "a", Claims: json.RawMessage(`{} {}`)},
 		"registered claim":   {Subject: "a", Claims: json.RawMessage(`{"exp":1}`)},
 		"escaped registered": {Subject: "a", Claims: json.RawMessage(`{"\u0065xp":1}`)},
+		"cased registered":   {Subject: "a", Claims: json.RawMessage(`{"Scope":"admin"}`)},
 		"double claim":       {Subject: "a", Claims: json.RawMessage(`{"a":1,"a":2}`)},
 		"deep double claim":  {Subject: "a", Claims: json.RawMessage(`{"b":[{"a":1,"a":2}]}`)},
 		"deep claims":        {Subject: "a", Claims: json.RawMessage(`{"a":` + strings.Repeat("[", 30) + strings.Repeat("]", 30) + `}`)},

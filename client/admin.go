@@ -153,13 +153,14 @@ func (c *Client) AddClient(ctx context.Context, cl rescind.Client, secret rescin
 		Public      bool                `json:"public,omitempty"`
 		Roles       []rescind.Role      `json:"roles,omitempty"`
 		Audiences   []string            `json:"audiences,omitempty"`
+		IssuesFor   []string            `json:"issues_for,omitempty"`
 		Format      rescind.TokenFormat `json:"access_token_format,omitempty"`
 		Strict      bool                `json:"strict,omitempty"`
 		Grace       rescind.Duration    `json:"grace,omitzero"`
 		NoLogoutAll bool                `json:"no_logout_all,omitempty"`
 		Secret      rescind.Secret      `json:"secret,omitempty"`
 		Replace     bool                `json:"replace,omitempty"`
-	}{cl.ID, cl.Name, cl.Public, cl.Roles, cl.Audiences, cl.Format, cl.Strict, cl.Grace, cl.NoLogoutAll, secret, replace}
+	}{cl.ID, cl.Name, cl.Public, cl.Roles, cl.Audiences, cl.IssuesFor, cl.Format, cl.Strict, cl.Grace, cl.NoLogoutAll, secret, replace}
 	var made struct {
 		Client rescind.Client `json:"client"`
 		Secret rescind.Secret `json:"client_secret"`

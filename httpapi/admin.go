@@ -66,6 +66,7 @@ type clientRequest struct {
 	Public      bool                `json:"public,omitempty" description:"It has no secret and no role."`
 	Roles       []rescind.Role      `json:"roles,omitempty"`
 	Audiences   []string            `json:"audiences,omitempty" description:"Those it may check; default: the server's own."`
+	IssuesFor   []string            `json:"issues_for,omitempty" description:"Other clients whose sessions it may create, list and show with the role issue: the backend of a public client."`
 	Format      rescind.TokenFormat `json:"access_token_format,omitempty" enum:"jwt,opaque"`
 	Strict      bool                `json:"strict,omitempty" description:"No grace window for a repeated refresh."`
 	Grace       rescind.Duration    `json:"grace,omitempty" description:"As in 10s."`
@@ -86,7 +87,7 @@ func (c *call) addClient() error {
 		return err
 	}
 	cl := rescind.Client{
-		ID: q.ID, Name: q.Name, Public: q.Public, Roles: q.Roles, Audiences: q.Audiences, Format: q.Format,
+		ID: q.ID, Name: q.Name, Public: q.Public, Roles: q.Roles, Audiences: q.Audiences, IssuesFor: q.IssuesFor, Format: q.Format,
 		Strict: q.Strict, Grace: q.Grace, NoLogoutAll: q.NoLogoutAll,
 	}
 	var made rescind.Secret

@@ -78,12 +78,12 @@ func (c *call) createSession() error {
 	return c.json(http.StatusCreated, grant)
 }
 
-// onlyOwn keeps all but admins to their own client.
+// onlyOwn keeps a client to the sessions it may issue.
 func (c *call) onlyOwn(client string) error {
-	if client == c.client.ID || c.is(rescind.RoleAdmin) {
+	if c.client.MayIssue(client) {
 		return nil
 	}
-	return fmt.Errorf("%w: another client's sessions need the role %s", rescind.ErrForbidden, rescind.RoleAdmin)
+	return fmt.Errorf("%w: another client's sessions need issues_for, or the role %s", rescind.ErrForbidden, rescind.RoleAdmin)
 }
 
 type sessionsQuery struct {

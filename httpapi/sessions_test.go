@@ -285,3 +285,34 @@ func TestBackupIsWholeOrCut(t *testing.T) {
 		}
 	}
 }
+
+// TestBackendIssuesForItsPublicClientOnly: a single-page application cannot log
+// anybody in, and its backend need not be an admin for that.
+func TestBackendIssuesForItsPublicClientOnly(t *testing.T) {
+	h := start(t)
+	admin := basic(h.Admin)
+	h.do("POST", "/v1/clients", admin, jsonText(`{"id":"spa","public":true}`)).want(t, 201)
+	h.do("POST", "/v1/clients", admin, jsonText(`{"id":"other-spa","public":true}`)).want(t, 201)
+	for _, bad := range []string{
+		`{"id":"x","issues_for":["spa"]}`,
+		`{"id":"x","public":true,"issues_for":["spa"]}`,
+		`{"id":"x","roles":["issue"],"issues_for":["s p a"]}`,
+	} {
+		h.do("POST", "/v1/clients", admin, jsonText(bad)).want(t, 400)
+	}
+	var made struct {
+		Secret string `json:"client_secret"`
+	}
+	h.do("POST", "/v1/clients", admin, jsonText(`{"id":"backend","roles":["issue"],"issues_for":["spa"]}`)).want(t, 201).into(t, &made)
+	backend := basic(rescindtest.Credentials{ID: "backend", Secret: made.Secret})
+
+	g := grantOf(t, h.do("POST", "/v1/sessions", backend, jsonText(`{"subject":"alice","client_id":"spa"}`)).want(t, 201))
+	h.do("GET", "/v1/sessions/"+g.Session.String(), backend).want(t, 200)
+	h.do("GET", "/v1/sessions?client_id=spa&subject=alice", backend).want(t, 200)
+	h.do("POST", "/oauth/token", form("grant_type", "refresh_token", "client_id", "spa", "refresh_token", g.RefreshToken.Reveal())).want(t, 200)
+
+	h.do("POST", "/v1/sessions", backend, jsonText(`{"subject":"alice","client_id":"other-spa"}`)).want(t, 403)
+	h.do("POST", "/v1/sessions", backend, jsonText(`{"subject":"alice","client_id":"app"}`)).want(t, 403)
+	h.do("GET", "/v1/sessions?client_id=app", backend).want(t, 403)
+	h.do("POST", "/v1/sessions", basic(h.App), jsonText(`{"subject":"alice","client_id":"spa"}`)).want(t, 403)
+}

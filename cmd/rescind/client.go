@@ -41,6 +41,7 @@ With --replace the settings of a client that is there become exactly these, its 
 it gets a new secret.`,
 		Example: `  rescind client add shop --role issue --role introspect --write-secret shop.secret
   rescind client add shop-app --name "Shop on the phone" --public
+  rescind client add shop-backend --role issue --issues-for shop-app --write-secret backend.secret
   rescind client add gateway --role guard --audience https://api.example.com
   rescind client add shop --role issue --role introspect --replace`,
 		Args: exactly("ID"),
@@ -50,6 +51,7 @@ it gets a new secret.`,
 	flags.BoolVar(&n.Public, "public", false, "it has no secret, as an application on the user's device; it may end and refresh its own tokens only")
 	flags.StringSliceVar(&roles, "role", nil, "what it may: issue, introspect, revoke, guard, admin; may be repeated")
 	flags.StringSliceVar(&n.Audiences, "audience", nil, "audience whose tokens it may check; may be repeated (default: the server's)")
+	flags.StringSliceVar(&n.IssuesFor, "issues-for", nil, "public client for which it may log users in, with the role issue; may be repeated")
 	flags.StringVar(&format, "format", "", "form of its access tokens: jwt or opaque (default jwt)")
 	flags.BoolVar(&n.Strict, "strict", false, "a refresh token serves once, also when the reply was lost")
 	flags.DurationVar(&grace, "grace", 0, "how long a repeated refresh gets the same reply (default 10s for public clients, else 60s)")

@@ -184,7 +184,7 @@ func loopback(host string) bool {
 // client makes the client that a declaration stands for, without its secret.
 func (d *declared) client() rescind.Client {
 	c := rescind.Client{
-		ID: d.ID, Name: d.Name, Public: d.Public, Audiences: d.Audiences, Format: rescind.TokenFormat(or(d.Format, string(rescind.FormatJWT))),
+		ID: d.ID, Name: d.Name, Public: d.Public, Audiences: d.Audiences, IssuesFor: d.IssuesFor, Format: rescind.TokenFormat(or(d.Format, string(rescind.FormatJWT))),
 		Strict: d.Strict, Grace: rescind.Duration(d.Grace), NoLogoutAll: d.NoLogoutAll,
 	}
 	for _, r := range d.Roles {

@@ -36,7 +36,7 @@ type config struct {
 	Sessions    limits      `yaml:"sessions"`
 	Retention   duration    `yaml:"retention" doc:"How long ended sessions and events are kept."`
 	Keys        keyPolicy   `yaml:"keys"`
-	Clients     []declared  `yaml:"clients" doc:"Clients to have, beside admin and app. Each: id, name, public, roles (issue, introspect, revoke, guard, admin), audiences, access_token_format (jwt, opaque), strict, grace, no_logout_all, and for those that are not public secret_file or secret_env, the name of an environment variable. They are added or changed at each start; one that is taken out here stays until rescind client remove."`
+	Clients     []declared  `yaml:"clients" doc:"Clients to have, beside admin and app. Each: id, name, public, roles (issue, introspect, revoke, guard, admin), audiences, issues_for, access_token_format (jwt, opaque), strict, grace, no_logout_all, and for those that are not public secret_file or secret_env, the name of an environment variable. They are added or changed at each start; one that is taken out here stays until rescind client remove."`
 	ForwardAuth forwardAuth `yaml:"forward_auth"`
 	CORSOrigins []string    `yaml:"cors_origins" doc:"Origins of browser applications that may refresh, revoke and log out, as in https://app.example.com. Never with credentials."`
 	Proxies     []string    `yaml:"trusted_proxies" doc:"Networks of proxies whose X-Forwarded-For names the source of a request, as in 10.0.0.0/8."`
@@ -78,6 +78,7 @@ type declared struct {
 	Public      bool     `yaml:"public,omitempty"`
 	Roles       []string `yaml:"roles,omitempty"`
 	Audiences   []string `yaml:"audiences,omitempty"`
+	IssuesFor   []string `yaml:"issues_for,omitempty"`
 	Format      string   `yaml:"access_token_format,omitempty"`
 	Strict      bool     `yaml:"strict,omitempty"`
 	Grace       duration `yaml:"grace,omitempty"`
