@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -95,10 +94,6 @@ var oauthWords = map[string]struct {
 	codeInternal:       {0, "server_error"},
 }
 
-// longQuote is what an error quotes from a request, where it is long enough to be
-// a token: errors must not hold one, whatever place it was sent in.
-var longQuote = regexp.MustCompile(`"[^"]{40,}"`)
-
 const retryUnavailable = 1 // seconds
 
 // judge turns an error into what is answered.
@@ -113,7 +108,7 @@ func judge(err error) *fault {
 		}
 		f := &fault{status: v.status, code: v.code, detail: v.detail, cause: err}
 		if f.detail == "" {
-			f.detail = longQuote.ReplaceAllString(strings.TrimPrefix(err.Error(), rescind.ErrInvalid.Error()+": "), `"…"`)
+			f.detail = strings.TrimPrefix(err.Error(), rescind.ErrInvalid.Error()+": ")
 		}
 		if f.status == http.StatusServiceUnavailable {
 			f.retry = retryUnavailable

@@ -251,6 +251,8 @@ func TestNoTraceOfATokenStays(t *testing.T) {
 	}
 	everything()
 	o.down()
+	// The first of an outage is the one that is logged.
+	h.do("GET", "/forward-auth/"+forged+"?access_token="+forged, bearer(g.AccessToken)).want(t, 503)
 	everything()
 	o.up()
 

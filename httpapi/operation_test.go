@@ -212,6 +212,9 @@ func TestSpansNameRoutesAndNothingElse(t *testing.T) {
 	for _, a := range s.Attributes {
 		switch a.Key {
 		case "http.route":
+			if a.Value != attribute.StringValue("/v1/sessions/{id}") {
+				t.Errorf("route %s", a.Value.Emit())
+			}
 		case "http.response.status_code":
 			if a.Value != attribute.IntValue(400) {
 				t.Errorf("status %v", a.Value)
