@@ -6,7 +6,9 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -165,17 +167,27 @@ func BenchmarkCreate64(b *testing.B) {
 	})
 }
 
-// BenchmarkLookup reads sessions of ledgers of several sizes at random.
+// BenchmarkLookup reads sessions at random, of ledgers of several sizes that have
+// come to rest. It reports the disk that each session takes. The environment
+// variable PEBBLESTORE_SESSIONS gives another size.
 func BenchmarkLookup(b *testing.B) {
-	for _, n := range []uint64{10_000, 300_000} {
+	sizes := []uint64{10_000, 1_000_000}
+	if text := os.Getenv("PEBBLESTORE_SESSIONS"); text != "" {
+		n, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			b.Fatal(err)
+		}
+		sizes = []uint64{n}
+	}
+	for _, n := range sizes {
+		s := benchOpen(b)
+		pour(b, s, n)
+		now := s.Now()
+		ids := make([]rescind.SessionID, 1<<16)
+		for i := range ids {
+			ids[i] = benchSession(rand.Uint64N(n), now).ID
+		}
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			s := benchOpen(b)
-			fill(b, s, 0, n)
-			now := s.Now()
-			ids := make([]rescind.SessionID, 1<<14)
-			for i := range ids {
-				ids[i] = benchSession(rand.Uint64N(n), now).ID
-			}
 			measure(b, 1, func(i uint64) error {
 				snap, err := s.Lookup(context.Background(), ids[i%uint64(len(ids))])
 				if err == nil && !snap.Found {
@@ -183,6 +195,47 @@ func BenchmarkLookup(b *testing.B) {
 				}
 				return err
 			})
+			b.ReportMetric(float64(s.db.Metrics().DiskSpaceUsage())/float64(n), "disk-B/session")
+			b.ReportMetric(float64(resident(b))/(1<<20), "resident-MiB")
 		})
 	}
+}
+
+// pour puts sessions into a ledger past the committer, which would take long.
+func pour(b testing.TB, s *Store, n uint64) {
+	now := s.Now()
+	var record []byte
+	for i := uint64(0); i < n; {
+		batch := s.db.NewBatch()
+		for ; batch.Len() < 1<<20 && i < n; i++ {
+			r := benchSession(i, now)
+			r.Version = 1
+			record = rescind.AppendRecord(record[:0], &r)
+			if err := batch.Set(sessionKey(r.ID), record, nil); err != nil {
+				b.Fatal(err)
+			}
+		}
+		if err := batch.Commit(pebble.NoSync); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := s.db.Flush(); err != nil {
+		b.Fatal(err)
+	}
+	if err := s.db.Compact(context.Background(), []byte{0}, []byte{0xff}, true); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// resident returns the process's resident memory.
+func resident(b testing.TB) uint64 {
+	text, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0 // not on this system
+	}
+	var size, pages uint64
+	if _, err := fmt.Sscan(string(text), &size, &pages); err != nil {
+		b.Fatal(err)
+	}
+	return pages * uint64(os.Getpagesize())
 }

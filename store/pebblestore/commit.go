@@ -2,7 +2,6 @@ package pebblestore
 
 import (
 	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -23,11 +22,12 @@ const (
 // committer is the one writer. Its fields are what the store will be once all
 // that it has applied is on disk; only its goroutine touches them.
 type committer struct {
-	s     *Store
-	seq   uint64 // of the flight being collected
-	batch *pebble.Batch
-	wrote bool // whether the batch holds anything
-	err   error
+	s      *Store
+	seq    uint64 // of the flight being collected
+	batch  *pebble.Batch
+	wrote  bool // whether the batch holds anything
+	purged bool // whether it rewrites blocks
+	err    error
 
 	head    rescind.Position
 	events  uint64
@@ -35,8 +35,9 @@ type committer struct {
 	changed bool // whether view differs from the last flight's
 	tags    []uint64
 
-	random []byte // for nonces
-	buf    []byte
+	endings, log block  // of this flight, not in the batch yet
+	random       []byte // for nonces
+	buf          []byte
 }
 
 // flight is a batch on its way to the disk, and what becomes known when it is
@@ -95,7 +96,7 @@ func (c *committer) begin() {
 	c.seq++
 	c.s.started.Store(c.seq) // before anything of it can be seen
 	c.batch = c.s.db.NewBatch()
-	c.wrote = false
+	c.wrote, c.purged = false, false
 }
 
 // seal applies the batch and sends it off. A group is given with its last flight;
@@ -103,6 +104,8 @@ func (c *committer) begin() {
 func (c *committer) seal(g *group) {
 	f := &flight{seq: c.seq, head: c.head, events: c.events, tags: c.tags, group: g}
 	c.tags = nil
+	c.send(&c.endings)
+	c.send(&c.log)
 	if c.wrote {
 		m := meta{head: c.head, events: c.events, config: c.view.config, time: c.s.Now().UnixNano(), epoch: c.view.epoch}
 		c.buf = m.append(c.buf[:0])
@@ -176,16 +179,6 @@ func (c *committer) delete(key []byte) {
 	c.err = firstOf(c.err, c.batch.Delete(key, nil))
 }
 
-// entry writes a value under a numbered key without copying it twice.
-func (c *committer) entry(kind byte, n uint64, prefix, value []byte) {
-	c.wrote = true
-	op := c.batch.SetDeferred(9, len(prefix)+len(value))
-	op.Key[0] = kind
-	binary.BigEndian.PutUint64(op.Key[1:], n)
-	copy(op.Value[copy(op.Value, prefix):], value)
-	c.err = firstOf(c.err, op.Finish())
-}
-
 // enter notes that this flight writes what belongs to a slot. It comes before the
 // batch is applied, which is what readers rely on.
 func (c *committer) enter(slot uint64) { c.s.touched[slot].Store(c.seq) }
@@ -207,15 +200,21 @@ func (c *committer) ending(value []byte) rescind.Position {
 		_, _ = rand.Read(c.random) // never fails: crypto/rand ends the process instead
 	}
 	c.head++
-	c.entry(keyEnding, uint64(c.head), c.random[:nonceSize], value)
+	c.endings.add(uint64(c.head), c.random[:nonceSize], value)
 	c.random = c.random[nonceSize:]
+	if c.endings.full() {
+		c.send(&c.endings)
+	}
 	return c.head
 }
 
 // event gives an event (appendEvent) the next sequence.
 func (c *committer) event(value []byte) {
 	c.events++
-	c.entry(keyEvent, c.events, nil, value)
+	c.log.add(c.events, nil, value)
+	if c.log.full() {
+		c.send(&c.log)
+	}
 }
 
 // change returns a copy of the view for the step to write to.

@@ -13,7 +13,7 @@ const (
 // nonceSize is how many random bytes an entry begins with.
 const nonceSize = 8
 
-// appendEnding appends e without its position, which is its key, and without its
+// appendEnding appends e without its position, which is its number, and without its
 // nonce, which precedes it.
 func appendEnding(b []byte, e *rescind.Ending) []byte {
 	var has byte
@@ -45,13 +45,9 @@ func appendEnding(b []byte, e *rescind.Ending) []byte {
 	return b
 }
 
-func parseEnding(key, value []byte) (rescind.Ending, error) {
-	at, err := keyNumber(key)
-	if err != nil {
-		return rescind.Ending{}, err
-	}
+func parseEnding(at uint64, entry []byte) (rescind.Ending, error) {
 	e := rescind.Ending{Position: rescind.Position(at)}
-	r := reader{b: value}
+	r := reader{b: entry}
 	copy(e.Nonce[:], r.take(nonceSize))
 	e.Kind = rescind.EndingKind(r.byte())
 	has := r.byte()

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"strconv"
 
-	"github.com/cockroachdb/pebble/v2"
-
 	"github.com/rescind/rescind"
 )
 
@@ -29,7 +27,7 @@ const (
 	eventSessionText
 )
 
-// appendEvent appends e without its id, which is its key.
+// appendEvent appends e without its id, which is its number.
 func appendEvent(b []byte, e *rescind.Event) []byte {
 	b = appendTime(append(b, eventFormat), e.At)
 	kind := byte(0)
@@ -54,12 +52,8 @@ func appendEvent(b []byte, e *rescind.Event) []byte {
 	return b
 }
 
-func parseEvent(key, value []byte) (rescind.Event, error) {
-	n, err := keyNumber(key)
-	if err != nil {
-		return rescind.Event{}, err
-	}
-	r := reader{b: value}
+func parseEvent(n uint64, entry []byte) (rescind.Event, error) {
+	r := reader{b: entry}
 	if r.byte() != eventFormat {
 		return rescind.Event{}, damaged("an event")
 	}
@@ -122,26 +116,17 @@ func (s *Store) Events(ctx context.Context, q rescind.EventQuery) (page rescind.
 		}
 		end = min(end, n)
 	}
-	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{keyEvent}, UpperBound: numberKey(keyEvent, end)})
-	if err != nil {
-		return page, unavailable("events", err)
-	}
-	defer func() { err = unavailable("events", firstOf(err, it.Close())) }()
 	read := 0
-	for ok := it.Last(); ok; ok = it.Prev() {
+	err = s.descend(ctx, keyEvent, end, func(n uint64, entry []byte) (bool, error) {
 		if read++; read > eventsAPage || len(page.Events) == limit {
-			// The entry just met is read again by the next page, if there is one.
-			n, err := keyNumber(it.Key())
-			page.Next = eventID(n + 1)
-			return page, err
+			page.Next = eventID(n + 1) // this one is the first of the next page
+			return false, nil
 		}
-		e, err := parseEvent(it.Key(), it.Value())
-		if err != nil {
-			return page, err
-		}
-		if q.Match(&e) {
+		e, err := parseEvent(n, entry)
+		if err == nil && q.Match(&e) {
 			page.Events = append(page.Events, e)
 		}
-	}
-	return page, it.Error()
+		return true, err
+	})
+	return page, unavailable("events", err)
 }

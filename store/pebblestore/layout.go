@@ -17,8 +17,8 @@ const (
 	keyCount   = 'n' // + tag: the subject's creation counter
 	keyClient  = 'k' // + client: the client's cutoff
 	keyAll     = 'a' // the cutoff of everything
-	keyEnding  = 'f' // + position: an entry of the feed
-	keyEvent   = 'e' // + sequence: a line of the audit log
+	keyEnding  = 'f' // + position: a block of the feed
+	keyEvent   = 'e' // + sequence: a block of the audit log
 	keyDoc     = 'd' // + kind, a zero byte, id: a document
 	keyMeta    = 'm' // what the store knows of itself
 )

@@ -82,7 +82,7 @@ func (s *Store) open(cacheSize int64) (err error) {
 			err = firstOf(err, f.release(s.lock))
 		}
 	}()
-	c := &committer{s: s}
+	c := &committer{s: s, endings: block{kind: keyEnding}, log: block{kind: keyEvent}}
 	var state *state
 	if !f.fresh {
 		// Reading only, at first: what cannot be opened must stay as it is.

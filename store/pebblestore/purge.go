@@ -22,7 +22,8 @@ const maxPurge = 10_000 // records and entries read by one step
 type purgeStep struct {
 	outcome
 	sessions []victim
-	entries  [][]byte // keys of events and endings
+	events   []uint64 // numbers, in order
+	endings  []uint64
 	cutoffs  []stale
 	purged   rescind.Purged
 }
@@ -49,7 +50,7 @@ func (s *Store) Purge(ctx context.Context, q rescind.PurgeStep) (rescind.Purged,
 	if err != nil {
 		return rescind.Purged{}, unavailable("purge", err)
 	}
-	if len(st.sessions)+len(st.entries)+len(st.cutoffs) > 0 {
+	if len(st.sessions)+len(st.events)+len(st.endings)+len(st.cutoffs) > 0 {
 		if err := s.do(ctx, st); err != nil {
 			return rescind.Purged{}, err
 		}
@@ -155,28 +156,47 @@ func (s *Store) each(kind byte, after []byte, limit int, use func(key, value []b
 	return read, nil, it.Error()
 }
 
-func (s *Store) collectEntries(q *rescind.PurgeStep, kind byte, after []byte, limit int, st *purgeStep) (int, []byte, error) {
+func (s *Store) collectEntries(q *rescind.PurgeStep, kind byte, after []byte, limit int, st *purgeStep) (read int, last []byte, err error) {
+	var from, to uint64
+	use := func(n uint64, entry []byte) (bool, error) {
+		e, err := parseEvent(n, entry)
+		if err == nil && q.DropEvent(&e) {
+			st.events = append(st.events, n)
+		}
+		return true, err
+	}
 	switch {
 	case kind == keyEvent && q.DropEvent != nil:
-		return s.each(kind, after, limit, func(key, value []byte) (bool, error) {
-			e, err := parseEvent(key, value)
-			if err == nil && q.DropEvent(&e) {
-				st.entries = append(st.entries, bytes.Clone(key))
-			}
-			return true, err
-		})
+		to = s.durableEvents.Load() + 1
 	case kind == keyEnding && !q.FeedBefore.IsZero():
 		// Only the front of the feed is cut off, so that it stays dense.
-		return s.each(kind, after, limit, func(key, value []byte) (bool, error) {
-			e, err := parseEnding(key, value)
+		to = s.head.Load() + 1
+		use = func(n uint64, entry []byte) (bool, error) {
+			e, err := parseEnding(n, entry)
 			if err != nil || !e.At.Before(q.FeedBefore) {
 				return false, err
 			}
-			st.entries = append(st.entries, bytes.Clone(key))
+			st.endings = append(st.endings, n)
 			return true, nil
-		})
+		}
+	default:
+		return 0, nil, nil
 	}
-	return 0, nil, nil
+	if after != nil {
+		if from, err = keyNumber(after); err != nil {
+			return 0, nil, err
+		}
+		from++
+	}
+	err = s.ascend(kind, from, to, func(n uint64, entry []byte) (bool, error) {
+		if read == limit {
+			last = numberKey(kind, n-1)
+			return false, nil
+		}
+		read++
+		return use(n, entry)
+	})
+	return read, last, err
 }
 
 func (s *Store) collectCutoffs(q *rescind.PurgeStep, kind byte, after []byte, limit int, st *purgeStep) (int, []byte, error) {
@@ -196,6 +216,19 @@ var errChanged = errors.New("changed")
 
 func (st *purgeStep) apply(c *committer) error {
 	// Reading may send the flight off, so all of it comes first.
+	if c.purged {
+		if c.seal(nil); c.err != nil {
+			return c.err
+		}
+	}
+	events, dropped, err := c.s.without(keyEvent, st.events)
+	if err != nil {
+		return err
+	}
+	endings, cut, err := c.s.without(keyEnding, st.endings)
+	if err != nil {
+		return err
+	}
 	sessions := st.sessions[:0]
 	for _, v := range st.sessions {
 		same, err := c.unchanged(&v)
@@ -221,18 +254,18 @@ func (st *purgeStep) apply(c *committer) error {
 		c.enter(sessions[i].slot)
 		c.delete(sessionKey(sessions[i].id))
 	}
-	for _, key := range st.entries {
-		c.delete(key)
-		if key[0] == keyEvent {
-			st.purged.Events++
+	for _, b := range append(events, endings...) {
+		c.purged = true
+		if b.value == nil {
+			c.delete(b.key)
 		} else {
-			st.purged.Endings++
+			c.set(b.key, b.value)
 		}
 	}
 	for _, old := range cutoffs {
 		c.forgetCutoff(old.key)
 	}
-	st.purged.Sessions, st.purged.Cutoffs = len(sessions), len(cutoffs)
+	st.purged.Sessions, st.purged.Events, st.purged.Endings, st.purged.Cutoffs = len(sessions), dropped, cut, len(cutoffs)
 	return nil
 }
 

@@ -160,33 +160,25 @@ func (s *Store) Feed(ctx context.Context, after rescind.Position, limit int) (pa
 	if after >= page.Head {
 		return page, nil
 	}
-	it, err := s.db.NewIter(&pebble.IterOptions{
-		LowerBound: numberKey(keyEnding, uint64(after)+1), UpperBound: numberKey(keyEnding, uint64(page.Head)+1),
-	})
-	if err != nil {
-		return page, unavailable("feed", err)
-	}
-	defer func() { err = unavailable("feed", firstOf(err, it.Close())) }()
 	limit = min(max(limit, 0), maxFeed)
-	next := after + 1
-	for ok := it.First(); ok; ok = it.Next() {
-		e, err := parseEnding(it.Key(), it.Value())
-		if err != nil {
-			return page, err
+	next, full := after+1, false
+	err = s.ascend(keyEnding, uint64(next), uint64(page.Head)+1, func(at uint64, entry []byte) (bool, error) {
+		switch {
+		case rescind.Position(at) != next:
+			return false, nil
+		case len(page.Endings) == limit:
+			full = true
+			return false, nil
 		}
-		if e.Position != next {
-			break
-		}
-		if len(page.Endings) == limit {
-			return page, nil
-		}
+		e, err := parseEnding(at, entry)
 		page.Endings = append(page.Endings, e)
 		next++
+		return true, err
+	})
+	if err != nil {
+		return rescind.FeedPage{}, unavailable("feed", err)
 	}
-	if err := it.Error(); err != nil {
-		return page, err
-	}
-	if next <= page.Head && len(page.Endings) < max(limit, 1) {
+	if !full && next <= page.Head {
 		page.Gone, page.Endings = true, nil
 	}
 	return page, nil
