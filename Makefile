@@ -51,7 +51,7 @@ planted: ## remove one safety line after another: the tests must turn red each t
 	RESCIND_SLOW=1 .ci/test -count=1 -v -timeout 2h ./tests/planted/...
 
 bench: ## side by side with what people would use instead
-	$(GO) run ./bench
+	@CGO_ENABLED=0 $(GO) run ./bench
 
 clean: ## delete what was built
 	rm -rf bin tests/e2e/node_modules
