@@ -1,0 +1,566 @@
+"""The client: what an answer is worth, and what a network makes of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import socket
+import ssl
+import subprocess
+import tempfile
+import time
+import unittest
+from concurrent.futures import ThreadPoolExecutor
+from unittest import mock
+
+import rescind
+from rescind import Client, Device, Inactive, InsufficientScope, Invalid, NotFound, Unavailable, Want
+
+from .ledger import SECRET, Impostor, Server, always, answer, receive
+
+GOOD = {
+    "active": True,
+    "scope": "read",
+    "client_id": "backend",
+    "token_type": "Bearer",
+    "jti": "j",
+    "exp": 2**31,
+    "iat": 1,
+    "sub": "ada",
+    "aud": ["notes"],
+    "sid": "s",
+}
+GRANT = {
+    "session": "s",
+    "access_token": "a",
+    "refresh_token": "rsr_b",
+    "token_type": "Bearer",
+    "expires_in": 300,
+    "refresh_token_timeout": 3600,
+    "authorization_expires_in": 7200,
+}
+
+
+class AgainstTheServer(unittest.TestCase):
+    server: Server
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.server = Server()
+        cls.addClassCleanup(cls.server.stop)
+
+    def setUp(self) -> None:
+        self.client = self.server.client()
+        self.addCleanup(self.client.close)
+
+    def test_a_token_lives_until_its_session_ends(self) -> None:
+        grant = self.client.login("ada", scope="notes:read notes:write", claims={"plan": "gold"}, device=Device(name="d"))
+        access = self.client.check(grant.access_token, Want(scope="notes:read"))
+        self.assertEqual((access.subject, access.session, access.client), ("ada", grant.session, "backend"))
+        self.assertEqual(access.claims, {"plan": "gold"})
+        self.assertTrue(access.has_scope("notes:write notes:read"))
+        self.assertFalse(access.has_scope("notes:read admin"))
+        self.assertAlmostEqual(access.expires_at, time.time() + grant.expires_in, delta=5)
+        with self.assertRaises(InsufficientScope):
+            self.client.check(grant.access_token, Want(scope="notes:read admin"))
+        with self.assertRaises(Inactive):
+            self.client.check(grant.access_token, Want(audience=("another",)))
+        receipt = self.client.logout(grant.access_token)
+        self.assertTrue(receipt.changed and receipt.epoch)
+        for _ in range(3):
+            with self.assertRaises(Inactive):
+                self.client.check(grant.access_token)
+        with self.assertRaises(Inactive):
+            self.client.refresh(grant.refresh_token)
+        self.assertFalse(self.client.logout(grant.refresh_token).changed)
+
+    def test_refresh_has_one_successor(self) -> None:
+        first = self.client.login("ada")
+        with ThreadPoolExecutor(8) as threads:
+            grants = list(threads.map(self.client.refresh, [first.refresh_token] * 8))
+        self.assertEqual(len({grant.refresh_token for grant in grants}), 1)
+        self.assertNotEqual(grants[0].refresh_token, first.refresh_token)
+        third = self.client.refresh(grants[0].refresh_token)
+        with self.assertRaises(Inactive):
+            self.client.refresh(first.refresh_token)  # two generations old: a theft
+        with self.assertRaises(Inactive):
+            self.client.check(third.access_token)
+
+    def test_a_refresh_token_is_no_access_token(self) -> None:
+        with self.assertRaises(Inactive):
+            self.client.check(self.client.login("ada").refresh_token)
+
+    def test_an_expired_access_token_logs_out(self) -> None:
+        grant = self.client.login("ada", expires_in=1)
+        time.sleep(2.1)
+        with self.assertRaises(Inactive):
+            self.client.check(grant.access_token)
+        with self.assertRaises(Inactive):
+            self.client.logout(grant.access_token, everywhere=True)
+        self.assertTrue(self.client.logout(grant.access_token).changed)
+        with self.assertRaises(Inactive):
+            self.client.refresh(grant.refresh_token)
+
+    def test_everywhere_and_my_devices(self) -> None:
+        grants = [self.client.login("eve", device=Device(name=f"device {n}")) for n in range(3)]
+        views = list(self.client.sessions("eve"))
+        self.assertEqual({view["id"] for view in views}, {grant.session for grant in grants})
+        self.assertEqual({view["device"]["name"] for view in views}, {"device 0", "device 1", "device 2"})
+        with self.assertRaises(NotFound):
+            self.client.end_session(grants[0].session, subject="mallory")
+        for bad in ("", "..", "../x", "x?subject=eve", "ä", "a" * 32):
+            with self.assertRaises(NotFound):
+                self.client.end_session(bad, subject="eve")
+        self.assertTrue(self.client.end_session(grants[0].session, subject="eve").changed)
+        self.assertTrue(self.client.logout(grants[1].access_token, everywhere=True).changed)
+        for grant in grants:
+            with self.assertRaises(Inactive):
+                self.client.check(grant.access_token)
+        quiet = self.server.client("quiet")
+        self.addCleanup(quiet.close)
+        with self.assertRaises(rescind.Forbidden):
+            quiet.logout(quiet.login("eve").access_token, everywhere=True)
+
+    def test_a_password_change_ends_what_is_elsewhere(self) -> None:
+        here, there = self.client.login("bob"), self.client.login("bob")
+        self.client.revoke(session=there.session, reason="new password")
+        self.client.check(here.access_token)
+        with self.assertRaises(Inactive):
+            self.client.check(there.access_token)
+        with self.assertRaises(rescind.Forbidden):
+            self.client.revoke(subject="bob")  # needs the role revoke
+
+    def test_errors_are_told_apart(self) -> None:
+        for subject in ("", "with space", "ä", "x" * 256):
+            with self.assertRaises(Invalid):
+                self.client.login(subject)
+        with self.assertRaises(Invalid):
+            self.client.login("ada", claims={"sub": "eve"})
+        with self.assertRaises(Invalid):
+            self.client.login("ada", claims={"n": float("nan")})
+        for _ in range(20):
+            self.client.login("many")
+        with self.assertRaises(rescind.LimitReached):
+            self.client.login("many")
+        grant = self.client.login("ada", scope="read")
+        with self.assertRaises(InsufficientScope):
+            self.client.refresh(grant.refresh_token, scope="read write")
+        reader = self.server.client("reader")
+        self.addCleanup(reader.close)
+        with self.assertRaises(rescind.Forbidden):
+            reader.login("ada")
+        with self.assertRaises(Inactive):
+            reader.check(grant.access_token)  # not its audience
+
+    def test_a_public_client_refreshes_and_logs_out(self) -> None:
+        browser = self.server.client("browser")
+        self.addCleanup(browser.close)
+        admin = Client(self.server.url, "admin", "the-administrators-secret-of-this-test")
+        self.addCleanup(admin.close)
+        grant = browser.refresh(admin.login("ada", client_id="browser").refresh_token)
+        self.assertTrue(browser.logout(grant.access_token).changed)
+
+    def test_a_wrong_secret_logs_nobody_out(self) -> None:
+        grant = self.client.login("ada")
+        stranger = Client(self.server.url, "backend", "wrong")
+        self.addCleanup(stranger.close)
+        with self.assertRaises(Unavailable):
+            stranger.check(grant.access_token)
+
+    def test_what_cannot_be_a_token_is_not_sent(self) -> None:
+        nowhere = Client("http://127.0.0.1:1", "backend", SECRET)
+        for text in ("", "=", "a b", "a\r\nX: y", "ä", "a" * (16 << 10) + "a"):
+            for call in (nowhere.check, nowhere.refresh, nowhere.logout):
+                with self.assertRaises(Inactive):
+                    call(text)
+        with self.assertRaises(Inactive):
+            self.client.check("forged.token.here")
+        with self.assertRaises(Inactive):
+            self.client.logout("forged.token.here")
+
+    def test_connections_are_kept_and_shared(self) -> None:
+        grant = self.client.login("ada")
+        connect = socket.socket.connect
+        made = []
+
+        def count(sock: socket.socket, address: object) -> None:
+            made.append(address)
+            connect(sock, address)  # type: ignore[arg-type]
+
+        with mock.patch.object(socket.socket, "connect", count), ThreadPoolExecutor(8) as threads:
+            list(threads.map(self.client.check, [grant.access_token] * 200))
+        self.assertLessEqual(len(made), 8)
+
+    def test_a_forked_process_uses_no_connection_of_its_parent(self) -> None:
+        grants = [self.client.login(f"fork{n}") for n in range(5)]
+        self.client.check(grants[0].access_token)  # there is a connection now
+        children = []
+        for grant in grants[1:]:
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    ok = all(self.client.check(grant.access_token).session == grant.session for _ in range(100))
+                    os._exit(0 if ok else 1)
+                finally:
+                    os._exit(2)
+            children.append(pid)
+        for _ in range(100):
+            self.assertEqual(self.client.check(grants[0].access_token).session, grants[0].session)
+        for pid in children:
+            self.assertEqual(os.waitpid(pid, 0)[1], 0)
+
+    def test_a_frozen_server_is_unavailable_in_time_and_recovers(self) -> None:
+        client = self.server.client(timeout=0.5)
+        self.addCleanup(client.close)
+        grant = client.login("ada")
+        self.server.freeze()
+        try:
+            for call in (client.check, client.refresh, client.logout):
+                began = time.monotonic()
+                with self.assertRaises(Unavailable):
+                    call(grant.access_token)
+                self.assertLess(time.monotonic() - began, 0.8)
+        finally:
+            self.server.thaw()
+        # The logout may have happened or not; the answer is a certain one again.
+        client.logout(grant.access_token)
+        with self.assertRaises(Inactive):
+            client.check(grant.access_token)
+
+
+class AgainstImpostors(unittest.TestCase):
+    def pretend(self, serve, **options):  # type: ignore[no-untyped-def]
+        impostor = Impostor(serve)
+        self.addCleanup(impostor.stop)
+        client = Client(impostor.url, "backend", SECRET, **{"timeout": 0.5, **options})
+        self.addCleanup(client.close)
+        return client, impostor
+
+    def refused(self, reply: bytes, call=None) -> Unavailable:  # type: ignore[no-untyped-def]
+        client, _ = self.pretend(always(reply))
+        began = time.monotonic()
+        with self.assertRaises(Unavailable) as caught:
+            (call or (lambda c: c.check("token")))(client)
+        self.assertLess(time.monotonic() - began, 0.8)
+        return caught.exception
+
+    def test_the_good_answer_is_good(self) -> None:
+        client, _ = self.pretend(always(answer(json.dumps(GOOD))))
+        self.assertEqual(client.check("token").subject, "ada")
+        client, _ = self.pretend(always(answer(json.dumps(GRANT), "201 Created")))
+        self.assertEqual(client.login("ada").access_token, "a")
+
+    def test_what_is_not_understood_is_unavailable(self) -> None:
+        bodies: list[bytes | str] = [b"", b"null", b"[]", b"{}", b"<html>", b'{"active":"false"}', b'{"active":0}', b'{"active":null}']
+        bodies += [b"\xff\xfe{}", b"[" * 200000, b'{"active":' + b"1" * 100000 + b"}", json.dumps(GOOD)[:-1]]
+        for name in GOOD:
+            if name not in ("scope", "token_type"):
+                bodies.append(json.dumps({key: value for key, value in GOOD.items() if key != name}))
+        wrong = {"sub": 1, "sid": "", "jti": None, "exp": "1", "iat": True, "aud": "notes", "scope": [], "token_type": "DPoP"}
+        bodies += [json.dumps({**GOOD, name: value}) for name, value in wrong.items()]
+        for body in bodies:
+            with self.subTest(body=body[:60]):
+                self.refused(answer(body))
+
+    def test_only_the_servers_own_refusals_count(self) -> None:
+        inactive, problem = '{"active":false}', '{"code":"invalid_token"}'
+        for reply in (
+            answer(inactive, kind="text/html"),
+            answer(inactive, "201 Created"),
+            answer(inactive, "401 Unauthorized"),
+            answer("login please", "401 Unauthorized", "text/html"),
+            answer(problem, "401 Unauthorized", "application/problem+json"),
+            answer('{"error":"invalid_token"}', "401 Unauthorized", "application/json", 'WWW-Authenticate: Bearer error="invalid_token"'),
+            answer('{"error":"invalid_grant"}', "400 Bad Request"),
+            answer("{}", "404 Not Found"),
+            answer("{}", "429 Too Many Requests"),
+            answer("{}", "500 Internal Server Error"),
+            answer("{}", "503 Service Unavailable"),
+            answer("", "302 Found", "application/json", "Location: http://127.0.0.1:1/"),
+            answer("", "101 Switching Protocols"),
+            answer("", "103 Early Hints"),
+            answer("", "204 No Content"),
+        ):
+            with self.subTest(reply=reply[:60]):
+                self.refused(reply)
+
+    def test_only_a_receipt_is_a_logout(self) -> None:
+        def logout(client: Client) -> object:
+            return client.logout("token")
+
+        for reply in (
+            answer("{}"),
+            answer('{"active":false}'),
+            answer('{"position":1,"epoch":"","changed":true}'),
+            answer('{"position":1,"changed":true}'),
+            answer("", "204 No Content"),
+            answer("ok", "401 Unauthorized", "text/plain"),
+            answer('{"code":"invalid_token"}', "401 Unauthorized", "application/problem+json", "WWW-Authenticate: Basic"),
+        ):
+            with self.subTest(reply=reply[:60]):
+                self.refused(reply, logout)
+
+    def test_a_grant_has_everything(self) -> None:
+        for name in GRANT:
+            said = {key: value for key, value in GRANT.items() if key != name}
+            with self.subTest(name=name):
+                self.refused(answer(json.dumps(said), "201 Created"), lambda c: c.login("ada"))
+                self.refused(answer(json.dumps(said)), lambda c: c.refresh("token"))
+        for value in ("", "a b", "a\r\nSet-Cookie: x", 'a"; Domain=evil'):
+            self.refused(answer(json.dumps({**GRANT, "access_token": value}), "201 Created"), lambda c: c.login("ada"))
+
+    def test_redirects_are_not_followed(self) -> None:
+        target, caught = self.pretend(always(answer(json.dumps(GOOD))))
+        for status in ("301 Moved", "307 Temporary Redirect", "308 Permanent Redirect"):
+            self.refused(answer("", status, "application/json", f"Location: {caught.url}/"))
+        self.assertEqual(caught.connections, 0)
+        del target
+
+    def test_the_deadline_holds_for_the_whole_call(self) -> None:
+        body = answer(json.dumps(GOOD))
+
+        def dribble(connection: socket.socket, number: int) -> None:
+            receive(connection)
+            for byte in body:
+                connection.sendall(bytes([byte]))
+                time.sleep(0.05)
+
+        def headers(connection: socket.socket, number: int) -> None:
+            receive(connection)
+            connection.sendall(b"HTTP/1.1 200 OK\r\n")
+            while True:
+                connection.sendall(b"X: y\r\n")
+                time.sleep(0.05)
+
+        def interim(connection: socket.socket, number: int) -> None:
+            receive(connection)
+            while True:
+                connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+                time.sleep(0.01)
+
+        def chunks(connection: socket.socket, number: int) -> None:
+            receive(connection)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
+            while True:
+                connection.sendall(b"1\r\n \r\n")
+                time.sleep(0.05)
+
+        def silent(connection: socket.socket, number: int) -> None:
+            receive(connection)
+            time.sleep(1.5)
+
+        for serve in (dribble, headers, interim, chunks, silent):
+            for call in ("check", "login"):
+                with self.subTest(serve=serve.__name__, call=call):
+                    client, _ = self.pretend(serve)
+                    began = time.monotonic()
+                    with self.assertRaises(Unavailable):
+                        getattr(client, call)("token")
+                    self.assertLess(time.monotonic() - began, 0.8)
+
+    def test_answers_are_bounded(self) -> None:
+        def endless(head: bytes, more: bytes):  # type: ignore[no-untyped-def]
+            def serve(connection: socket.socket, number: int) -> None:
+                receive(connection)
+                connection.sendall(b"HTTP/1.1 200 OK\r\n" + head)
+                while True:
+                    connection.sendall(more)
+
+            return serve
+
+        kind = b"Content-Type: application/json\r\n"
+        for name, serve in {
+            "header": endless(b"", b"X-Header: " + b"y" * 1000 + b"\r\n"),
+            "line": endless(b"X: ", b"y" * 4096),
+            "until it closes": endless(kind + b"\r\n", b" " * 65536),
+            "length": endless(kind + b"Content-Length: 99999999999\r\n\r\n", b" " * 65536),
+            "chunk": endless(kind + b"Transfer-Encoding: chunked\r\n\r\nFFFFFFFFFFF\r\n", b" " * 65536),
+            "chunks": endless(kind + b"Transfer-Encoding: chunked\r\n\r\n", b"1000\r\n" + b" " * 4096 + b"\r\n"),
+        }.items():
+            with self.subTest(name):
+                client, _ = self.pretend(serve, timeout=5)
+                began = time.monotonic()
+                with self.assertRaises(Unavailable):
+                    client.check("token")
+                self.assertLess(time.monotonic() - began, 2)  # by its size, not by the deadline
+
+    def test_a_broken_connection_is_tried_once_more(self) -> None:
+        def second(connection: socket.socket, number: int) -> None:
+            if receive(connection) and number > 0:
+                connection.sendall(answer(json.dumps(GOOD)))
+
+        client, impostor = self.pretend(second)
+        self.assertEqual(client.check("token").subject, "ada")
+        self.assertEqual(impostor.connections, 2)
+
+        client, impostor = self.pretend(lambda connection, number: receive(connection))
+        for call, attempts in ((client.check, 2), (client.refresh, 2), (client.logout, 2), (client.login, 1)):
+            before = impostor.connections
+            with self.assertRaises(Unavailable):
+                call("token")
+            self.assertEqual(impostor.connections - before, attempts)
+
+    def test_a_closed_connection_is_not_used_again(self) -> None:
+        served = []
+
+        def one(connection: socket.socket, number: int) -> None:
+            receive(connection)
+            served.append(number)
+            connection.sendall(answer(json.dumps(GOOD)))
+
+        client, impostor = self.pretend(one)
+        for _ in range(5):
+            client.check("token")
+            time.sleep(0.02)
+        self.assertEqual(served, [0, 1, 2, 3, 4])
+
+    def test_half_an_answer_never_reaches_the_next_call(self) -> None:
+        def late(connection: socket.socket, number: int) -> None:
+            receive(connection)
+            if number == 0:
+                time.sleep(0.6)
+            connection.sendall(answer(json.dumps({**GOOD, "sub": f"number {number}"})))
+            time.sleep(1)
+
+        client, _ = self.pretend(late)
+        with self.assertRaises(Unavailable):
+            client.check("token")
+        time.sleep(0.2)
+        self.assertEqual(client.check("token").subject, "number 1")
+
+    def test_an_answer_too_many_never_reaches_the_next_call(self) -> None:
+        extra = answer(json.dumps({**GOOD, "sub": "somebody else"}))
+
+        def twice(connection: socket.socket, number: int) -> None:
+            while receive(connection):
+                connection.sendall(answer(json.dumps(GOOD)))
+                time.sleep(0.05)
+                connection.sendall(extra)
+
+        client, _ = self.pretend(twice)
+        for _ in range(4):
+            self.assertEqual(client.check("token").subject, "ada")
+            time.sleep(0.1)
+
+    def test_a_name_that_is_not_resolved_is_unavailable_in_time(self) -> None:
+        client = Client("http://rescind.localhost:1", "backend", SECRET, timeout=0.4)
+        resolve = socket.getaddrinfo
+        asked = []
+
+        def slow(host: str, *args: object, **options: object) -> object:
+            if options.get("flags"):
+                return resolve(host, *args, **options)  # type: ignore[arg-type]
+            asked.append(host)
+            time.sleep(1)
+            raise socket.gaierror("no such name")
+
+        with mock.patch("socket.getaddrinfo", slow), ThreadPoolExecutor(4) as threads:
+            began = time.monotonic()
+            for error in threads.map(lambda _: self.assertRaises(Unavailable, client.check, "token"), range(4)):
+                self.assertIsNone(error)
+            self.assertLess(time.monotonic() - began, 0.8)
+            self.assertEqual(len(asked), 1)  # all wait for the same answer
+
+    def test_the_server_is_verified(self) -> None:
+        folder = self.enterContext(tempfile.TemporaryDirectory())
+        key, cert = folder + "/key.pem", folder + "/cert.pem"
+        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1"]
+        command += ["-keyout", key, "-out", cert, "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+        subprocess.run(command, check=True, capture_output=True)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(cert, key)
+
+        def serve(connection: socket.socket, number: int) -> None:
+            with context.wrap_socket(connection, server_side=True) as secure:
+                always(answer(json.dumps(GOOD)))(secure, number)
+
+        impostor = Impostor(serve)
+        self.addCleanup(impostor.stop)
+        port = impostor.url.rpartition(":")[2]
+        with self.assertRaises(Unavailable):
+            Client(f"https://localhost:{port}", "backend", SECRET).check("token")
+        with self.assertRaises(Unavailable):
+            Client(f"https://127.0.0.1:{port}", "backend", SECRET, ca_file=cert).check("token")
+        trusting = Client(f"https://localhost:{port}", "backend", SECRET, ca_file=cert)
+        self.addCleanup(trusting.close)
+        before = impostor.connections
+        for _ in range(3):
+            self.assertEqual(trusting.check("token").subject, "ada")
+        self.assertEqual(impostor.connections - before, 1)
+        lax = ssl.create_default_context()
+        lax.check_hostname = False
+        with self.assertRaises(Invalid):
+            Client(f"https://localhost:{port}", "backend", SECRET, tls=lax)
+
+        def mute(connection: socket.socket, number: int) -> None:
+            time.sleep(1.5)
+
+        impostor = Impostor(mute)
+        self.addCleanup(impostor.stop)
+        began = time.monotonic()
+        with self.assertRaises(Unavailable):
+            Client(impostor.url.replace("http:", "https:"), "backend", SECRET, ca_file=cert, timeout=0.4).check("token")
+        self.assertLess(time.monotonic() - began, 0.7)
+
+
+class Construction(unittest.TestCase):
+    def test_addresses(self) -> None:
+        for url in (
+            "",
+            "rescind.example.com",
+            "ftp://rescind.example.com",
+            "https://",
+            "https://user:pass@rescind.example.com",
+            "https://rescind.example.com?x",
+            "https://rescind.example.com#x",
+            "https://rescind.example.com:port",
+            "https://rescind.example.com/a b",
+            "https://rescind.example.com/\r\nX: y",
+            "http://rescind.example.com",
+            "http://10.0.0.1",
+        ):
+            with self.subTest(url=url), self.assertRaises(Invalid):
+                Client(url, "backend", SECRET)
+        for url in ("https://rescind.example.com/path/", "http://localhost:1", "http://[::1]:1", "http://127.0.0.2"):
+            Client(url, "backend", SECRET)
+        Client("http://10.0.0.1", "backend", SECRET, allow_http=True)
+        with self.assertRaises(Invalid):
+            Client("https://rescind.example.com", "", SECRET)
+        with self.assertRaises(Invalid):
+            Client("https://rescind.example.com", "backend", SECRET, timeout=0)
+
+    def test_from_env(self) -> None:
+        env = {"RESCIND_URL": "http://127.0.0.1:1", "RESCIND_CLIENT_ID": "backend", "RESCIND_CLIENT_SECRET": SECRET}
+        with mock.patch.dict(os.environ, env):
+            self.assertEqual(Client.from_env(timeout=1).timeout, 1)
+        with mock.patch.dict(os.environ, clear=True), self.assertRaises(Invalid):
+            Client.from_env()
+
+    def test_nothing_that_is_printed_holds_a_secret(self) -> None:
+        client = Client("http://127.0.0.1:1", "backend", SECRET)
+        grant = rescind.Grant("s", "the-access-token", "the-refresh-token", "Bearer", 1, 1, 1)
+        seen = [repr(client), str(client), f"{client}", repr(vars(client)), repr(grant), str(grant), repr(rescind.Secret(SECRET))]
+        try:
+            client.check("the-access-token")
+        except Unavailable as error:
+            seen += [str(error), repr(error)]
+        echo = answer(json.dumps({"error": "invalid_request", "error_description": "no the-access-token " + SECRET}), "400 Bad Request")
+        impostor = Impostor(always(echo))
+        self.addCleanup(impostor.stop)
+        client = Client(impostor.url, "backend", SECRET)
+        self.addCleanup(client.close)
+        for call in (client.check, client.refresh, client.logout):
+            try:
+                call("the-access-token")
+            except rescind.Error as error:
+                seen += [str(error), repr(error)]
+        for text in seen:
+            for secret in (SECRET, "the-access-token", "the-refresh-token", "Basic "):
+                self.assertNotIn(secret, text)
+        with self.assertRaises(TypeError):
+            pickle.dumps(client)
+
+
+if __name__ == "__main__":
+    unittest.main()
