@@ -1,0 +1,279 @@
+import assert from 'node:assert/strict'
+import { createRequire } from 'node:module'
+import { after, before, test } from 'node:test'
+import { inspect } from 'node:util'
+import {
+  ForbiddenError, InactiveError, InvalidError, NotFoundError, RescindError, ScopeError, UnavailableError, rescind,
+} from '@rescind/node'
+import { Server, audience, raw, reply, sleep } from './server.mjs'
+
+let server, client
+before(async () => {
+  server = await Server.start()
+  client = rescind(server.options)
+})
+after(async () => {
+  client.close()
+  await server.stop()
+})
+
+const isInactive = err => err instanceof InactiveError && !(err instanceof UnavailableError)
+const isUnavailable = err => err instanceof UnavailableError && !(err instanceof InactiveError) && err.status === 503 && err.headers['Retry-After'] === '1'
+
+test('a login is checked, and nothing passes again after the logout', async () => {
+  const grant = await client.login({ subject: 'ada', scope: 'notes:read notes:write', claims: { plan: 'gold', ['__proto__']: 1 }, device: { name: 'Firefox' } })
+  const access = await client.check(grant.access_token, { scope: ['notes:read'] })
+  assert.equal(access.subject, 'ada')
+  assert.equal(access.session, grant.session)
+  assert.equal(access.client, 'app')
+  assert.deepEqual(access.audience, [audience])
+  assert.equal(access.scope, 'notes:read notes:write')
+  assert.equal(access.claims.plan, 'gold')
+  assert.equal(Object.getPrototypeOf(access.claims), Object.prototype)
+  assert.ok(access.expiresAt > new Date())
+  await assert.rejects(client.check(grant.access_token, { scope: 'notes:read notes:delete' }), ScopeError)
+  await assert.rejects(client.check(grant.access_token, { audience: 'others' }), isInactive)
+  assert.equal((await client.check(grant.access_token, { audience: 'others', anyAudience: true })).subject, 'ada')
+
+  const receipt = await client.logout(grant.access_token)
+  assert.equal(receipt.changed, true)
+  await assert.rejects(client.check(grant.access_token), isInactive)
+  await assert.rejects(client.refresh(grant.refresh_token), isInactive)
+  assert.equal((await client.logout(grant.refresh_token)).changed, false)
+})
+
+test('an expired access token logs out, and the refresh token is dead with it', async () => {
+  const grant = await client.login({ subject: 'ada', expires_in: 1 })
+  await sleep(2100)
+  await assert.rejects(client.check(grant.access_token), isInactive)
+  assert.equal((await client.logout(grant.access_token)).changed, true)
+  await assert.rejects(client.refresh(grant.refresh_token), isInactive)
+})
+
+test('parallel refreshes and a retry get one successor; reuse ends the session', async () => {
+  const grant = await client.login({ subject: 'ada' })
+  const all = await Promise.all(Array.from({ length: 8 }, () => client.refresh(grant.refresh_token)))
+  assert.equal(new Set(all.map(g => g.refresh_token)).size, 1)
+  const again = await client.refresh(grant.refresh_token)
+  assert.equal(again.refresh_token, all[0].refresh_token)
+  assert.notEqual(again.refresh_token, grant.refresh_token)
+  const third = await client.refresh(again.refresh_token)
+  await client.check(third.access_token)
+  await assert.rejects(client.refresh(grant.refresh_token), isInactive)
+  await assert.rejects(client.check(third.access_token), isInactive)
+  await assert.rejects(client.refresh(third.refresh_token), isInactive)
+})
+
+test('a subject sees and ends its own devices, and all of them', async () => {
+  const [one, two, three] = await Promise.all(['phone', 'tablet', 'desk'].map(name => client.login({ subject: 'eve', device: { name } })))
+  assert.deepEqual((await client.devices('eve')).map(s => s.device.name).sort(), ['desk', 'phone', 'tablet'])
+  assert.equal((await client.devices('eve', 2)).length, 2)
+  assert.equal((await client.sessions({ subject: 'eve', limit: 1 })).sessions.length, 1)
+  await assert.rejects(client.endSession(one.session, 'mallory'), NotFoundError)
+  await assert.rejects(client.endSession('../admin', 'eve'), NotFoundError)
+  await client.check(one.access_token)
+  assert.equal((await client.endSession(one.session, 'eve')).changed, true)
+  await assert.rejects(client.check(one.access_token), isInactive)
+  assert.equal((await client.revoke({ subject: 'eve', dry_run: true })).sessions, 2)
+  await client.revoke({ subject: 'eve', except_session: two.session, reason: 'new password' })
+  await assert.rejects(client.check(three.access_token), isInactive)
+  await client.check(two.access_token)
+  assert.equal((await client.logoutAll(two.access_token)).changed, true)
+  await assert.rejects(client.check(two.access_token), isInactive)
+  await assert.rejects(client.logoutAll(two.access_token), isInactive)
+})
+
+test('what is no token is inactive, and is not even sent', async () => {
+  const grant = await client.login({ subject: 'ada' })
+  const dead = await raw('')
+  const nowhere = rescind({ ...server.options, url: dead.url })
+  for (const bad of ['', ' ', 'a b', 'a\r\nb', 'ä', '=', 'x'.repeat(16385), undefined, null, 7, {}, ['a'], grant.access_token + ' ']) {
+    await assert.rejects(nowhere.check(bad), isInactive)
+    await assert.rejects(nowhere.refresh(bad), isInactive)
+    await assert.rejects(nowhere.logout(bad), isInactive)
+  }
+  assert.equal(dead.seen.connections, 0)
+  dead.close()
+  for (const bad of ['forged', 'rsr_forged', 'a.b.c', grant.refresh_token, grant.access_token.slice(0, -4) + 'AAAA', 'x'.repeat(16384)]) {
+    await assert.rejects(client.check(bad), isInactive, bad.slice(0, 20))
+  }
+  await assert.rejects(client.refresh(grant.access_token), isInactive)
+  await assert.rejects(client.logout('rsr_forged'), isInactive)
+  await client.check(grant.access_token)
+})
+
+test('what is wrong with a request is said, and is no statement about a token', async () => {
+  await assert.rejects(client.login({ subject: 'no spaces' }), InvalidError)
+  await assert.rejects(client.login({ subject: '' }), InvalidError)
+  await assert.rejects(client.login({ subject: 'ada', scopes: 'typo' }), InvalidError)
+  await assert.rejects(client.login({ subject: 'ada', claims: { sub: 'root' } }), InvalidError)
+  await assert.rejects(client.login({ subject: 'ada', client_id: 'admin' }), ForbiddenError)
+  await assert.rejects(client.revoke({ all: true }), ForbiddenError)
+  await assert.rejects(client.revoke({ subjects: 'typo' }), InvalidError)
+  await assert.rejects(client.revoke({}), InvalidError)
+  const stranger = rescind({ ...server.options, clientSecret: 'wrong'.repeat(8) })
+  const grant = await client.login({ subject: 'ada' })
+  await assert.rejects(stranger.check(grant.access_token), isUnavailable)
+  await assert.rejects(stranger.login({ subject: 'ada' }), ForbiddenError)
+  await assert.rejects(stranger.refresh(grant.refresh_token), ForbiddenError)
+  stranger.close()
+})
+
+test('options are checked, and come from the environment', () => {
+  const o = server.options
+  for (const bad of [
+    { url: '' }, { url: 'rescind' }, { url: 'ftp://127.0.0.1' }, { url: 'http://rescind.example.com' }, { url: 'http://u:p@127.0.0.1' }, { url: 'http://127.0.0.1/?a' },
+    { clientId: '' }, { clientSecret: '' }, { timeout: 0 }, { timeout: -1 }, { timeout: NaN }, { timeout: 'x' }, { audiance: 'typo' },
+  ]) {
+    assert.throws(() => rescind({ ...o, ...bad }), InvalidError, inspect(bad))
+  }
+  rescind({ ...o, url: 'http://rescind.example.com', allowHttp: true }).close()
+  rescind({ ...o, url: 'http://[::1]:8470/' }).close()
+  assert.throws(() => rescind(), InvalidError)
+  Object.assign(process.env, { RESCIND_URL: o.url, RESCIND_CLIENT_ID: 'app', RESCIND_CLIENT_SECRET: o.clientSecret })
+  try { rescind().close() } finally { for (const name of ['URL', 'CLIENT_ID', 'CLIENT_SECRET']) delete process.env['RESCIND_' + name] }
+})
+
+test('nothing that is printed holds a secret or a token', async () => {
+  const grant = await client.login({ subject: 'ada' })
+  const secrets = [server.options.clientSecret, Buffer.from('app:' + server.options.clientSecret).toString('base64'), grant.access_token, grant.refresh_token]
+  const hidden = text => secrets.forEach(s => assert.ok(!text.includes(s), text.slice(0, 200)))
+  hidden(inspect(client, { showHidden: true, depth: 9 }) + JSON.stringify({ client }) + String(client))
+  hidden(inspect(grant) + inspect({ grant }, { depth: 9 }))
+  assert.ok(JSON.stringify(grant).includes(grant.refresh_token), 'a grant is there to be sent')
+  // A server that says everything back.
+  const echo = await raw(socket => socket.write(reply(400, 'application/json', JSON.stringify({ error: 'invalid_request', error_description: 'you sent ' + secrets.join(' ') }))))
+  const gossip = rescind({ ...server.options, url: echo.url })
+  for (const call of [() => gossip.check(grant.access_token), () => gossip.refresh(grant.refresh_token)]) {
+    const err = await call().catch(e => e)
+    assert.ok(err instanceof RescindError)
+    hidden(inspect(err, { showHidden: true, depth: 9 }) + err.stack + JSON.stringify(err))
+  }
+  echo.close()
+})
+
+test('an answer that is not understood is unavailable, never inactive', async t => {
+  const json = 'application/json'
+  const cases = {
+    'a page': reply(200, 'text/html', '<h1>Welcome</h1>'),
+    'a verdict of another type': reply(200, 'text/html', '{"active":false}'),
+    'no verdict': reply(200, json, '{}'),
+    'a verdict that is a text': reply(200, json, '{"active":"false"}'),
+    'a list': reply(200, json, '[]'),
+    'null': reply(200, json, 'null'),
+    'half an answer': reply(200, json, '{"active":fal'),
+    'no text': Buffer.concat([Buffer.from('HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 20\r\n\r\n{"active":false,"'), Buffer.from([0xff, 0x22, 0x7d])]),
+    'cut short': 'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"active":false}',
+    'yes without a name': reply(200, json, '{"active":true,"token_type":"Bearer","sid":"s","jti":"j","exp":1,"iat":1,"client_id":"a","aud":[]}'),
+    'too long': reply(200, json, `{"active":false,"x":"${'x'.repeat(300_000)}"}`),
+    'a redirect': `HTTP/1.1 302 Found\r\nLocation: ${server.url}/oauth/introspect\r\nContent-Length: 0\r\n\r\n`,
+    'a redirect that keeps the method': `HTTP/1.1 307 X\r\nLocation: ${server.url}/oauth/introspect\r\nContent-Length: 0\r\n\r\n`,
+    'a proxy refuses': reply(401, 'text/html', 'who are you?'),
+    'a proxy refuses in JSON': reply(401, json, '{"error":"invalid_token"}'),
+    'a refusal of another status': reply(500, json, '{"error":"invalid_grant"}'),
+    'no page': reply(404, 'text/html', 'not found'),
+    'too many': reply(429, json, '{"error":"temporarily_unavailable"}'),
+    'an outage': reply(503, json, '{"error":"temporarily_unavailable"}'),
+    'another protocol': 'SSH-2.0-OpenSSH_9.2\r\n',
+    'an upgrade': 'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: foo\r\n\r\n',
+    'endless headers': 'HTTP/1.1 200 OK\r\nX: ' + 'x'.repeat(40_000) + '\r\n\r\n',
+    'a word of Object': reply(400, json, '{"error":"constructor"}'),
+  }
+  for (const [name, bytes] of Object.entries(cases)) {
+    await t.test(name, async () => {
+      const faulty = await raw(name === 'cut short' ? s => s.end(bytes) : bytes)
+      const c = rescind({ ...server.options, url: faulty.url, timeout: 500 })
+      for (const call of [() => c.check('token'), () => c.refresh('token'), () => c.logout('token'), () => c.logout('rsr_token'), () => c.devices('ada')]) {
+        await assert.rejects(call(), isUnavailable)
+      }
+      faulty.close()
+    })
+  }
+})
+
+test('silence ends with the time-out', async () => {
+  const half = 'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 16\r\n\r\n{"active"'
+  for (const write of [() => {}, s => s.write('HTTP/1.1 200'), s => s.write(half)]) {
+    const silent = await raw(write)
+    const c = rescind({ ...server.options, url: silent.url, timeout: 300 })
+    const started = performance.now()
+    await Promise.all(Array.from({ length: 300 }, () => assert.rejects(c.check('token'), isUnavailable))) // more than there are connections
+    assert.ok(performance.now() - started < 1500, 'took ' + (performance.now() - started))
+    silent.close()
+  }
+  // Bytes that trickle do not put it off.
+  const slow = await raw(s => { const t = setInterval(() => s.write('1'), 50); s.on('close', () => clearInterval(t)); s.write('HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n') })
+  const c = rescind({ ...server.options, url: slow.url, timeout: 300 })
+  const started = performance.now()
+  await assert.rejects(c.check('token'), isUnavailable)
+  assert.ok(performance.now() - started < 1000)
+  slow.close()
+})
+
+test('a broken connection is tried once more where that does no harm', async () => {
+  const no = reply(200, 'application/json', '{"active":false}')
+  const flaky = await raw((s, seen) => seen.requests % 2 === 0 ? s.destroy() : s.write(no)) // every second one
+  const c = rescind({ ...server.options, url: flaky.url })
+  for (let i = 0; i < 4; i++) await assert.rejects(c.check('token'), isInactive)
+  assert.equal(flaky.seen.requests, 7)
+  flaky.close()
+  const broken = await raw(s => s.destroy())
+  const d = rescind({ ...server.options, url: broken.url })
+  await assert.rejects(d.check('token'), isUnavailable)
+  assert.equal(broken.seen.requests, 2)
+  await assert.rejects(d.login({ subject: 'ada' }), isUnavailable)
+  assert.equal(broken.seen.requests, 3, 'a login is sent once')
+  broken.close()
+})
+
+test('connections are kept alive', async () => {
+  const counting = await raw(reply(200, 'application/json', '{"active":false}'))
+  const c = rescind({ ...server.options, url: counting.url })
+  for (let i = 0; i < 50; i++) await assert.rejects(c.check('token'), isInactive)
+  assert.equal(counting.seen.requests, 50)
+  assert.equal(counting.seen.connections, 1)
+  counting.close()
+})
+
+test('an error of either copy of the package is an instance for both', async () => {
+  const other = createRequire(import.meta.url)('@rescind/node')
+  assert.notEqual(other.InactiveError, InactiveError)
+  const err = await other.rescind(server.options).check('forged').catch(e => e)
+  assert.ok(err instanceof InactiveError && err instanceof other.InactiveError && err instanceof RescindError && err instanceof Error)
+  assert.ok(!(err instanceof UnavailableError) && !(err instanceof ScopeError))
+  assert.ok(!(new Error('x') instanceof RescindError) && !(null instanceof RescindError) && !({ kind: 'inactive' } instanceof InactiveError))
+  class Mine extends InactiveError {}
+  assert.ok(new Mine() instanceof Mine && new Mine() instanceof InactiveError && !(err instanceof Mine))
+})
+
+test('a server that is frozen or gone is unavailable within the time-out, and comes back by itself', async () => {
+  const own = await Server.start()
+  const c = rescind({ ...own.options, timeout: 700 })
+  try {
+    await c.ready()
+    const grant = await c.login({ subject: 'ada' })
+    const gone = await c.login({ subject: 'ada' })
+    await Promise.all(Array.from({ length: 20 }, () => c.check(grant.access_token))) // connections to be stale later
+    const failsFast = async () => {
+      for (let i = 0; i < 2; i++) {
+        const started = performance.now()
+        await Promise.all([c.check(grant.access_token), c.refresh(grant.refresh_token), c.logout(gone.access_token), c.ready()].map(p => assert.rejects(p, isUnavailable)))
+        assert.ok(performance.now() - started < 1500)
+      }
+    }
+    own.freeze()
+    await failsFast()
+    own.thaw()
+    await sleep(100)
+    assert.equal((await c.check(grant.access_token)).subject, 'ada')
+    await own.kill()
+    await failsFast()
+    await own.up()
+    assert.equal((await c.check(grant.access_token)).subject, 'ada')
+    await c.logout(gone.access_token)
+    await assert.rejects(c.check(gone.access_token), isInactive)
+  } finally {
+    c.close()
+    await own.stop()
+  }
+})

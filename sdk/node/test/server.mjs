@@ -1,0 +1,149 @@
+// A real server for tests: rescind serve on loopback, with data in a temporary folder.
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import * as http from 'node:http'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+
+export const audience = 'notes'
+
+export class Server {
+  static async start(config = '') {
+    const server = new Server()
+    server.dir = mkdtempSync(join(tmpdir(), 'rescind-node-'))
+    writeFileSync(join(server.dir, 'rescind.yaml'), 'store: pebble:./rescind-data\n' + config)
+    await server.up('127.0.0.1:0')
+    const secret = name => readFileSync(join(server.dir, 'rescind-data.keys', name + '.secret'), 'utf8').trim()
+    server.options = { url: server.url, clientId: 'app', clientSecret: secret('app'), audience }
+    server.admin = { url: server.url, clientId: 'admin', clientSecret: secret('admin'), audience }
+    return server
+  }
+
+  async up(listen = new URL(this.url).host) {
+    const binary = process.env.RESCIND_BIN
+    if (!binary) throw new Error('RESCIND_BIN is not set: run npm test')
+    this.process = spawn(binary, ['serve', '--config', 'rescind.yaml', '--listen', listen, '--audience', audience], {
+      cwd: this.dir, stdio: ['ignore', 'pipe', 'pipe'], env: { PATH: process.env.PATH },
+    })
+    let log = ''
+    this.process.stderr.on('data', chunk => { log += chunk })
+    this.exited = once(this.process, 'exit')
+    for await (const line of createInterface(this.process.stdout)) {
+      const ready = /^rescind is ready at (\S+)$/.exec(line)
+      if (ready) {
+        this.url = ready[1]
+        this.process.stdout.resume()
+        return
+      }
+    }
+    throw new Error('the server did not start: ' + log)
+  }
+
+  freeze() { this.process.kill('SIGSTOP') }
+  thaw() { this.process.kill('SIGCONT') }
+
+  async kill() {
+    this.process.kill('SIGKILL')
+    await this.exited
+  }
+
+  async stop() {
+    if (this.process.exitCode === null && this.process.signalCode === null) await this.kill()
+    rmSync(this.dir, { recursive: true, force: true })
+  }
+}
+
+/** One request with exactly these headers, and its whole answer. */
+export function send(base, method, path, { headers = {}, body } = {}) {
+  return new Promise((resolve, reject) => {
+    const payload = body === undefined ? undefined : typeof body === 'string' ? body : JSON.stringify(body)
+    const all = { connection: 'close', ...headers }
+    if (payload !== undefined) {
+      all['content-type'] ??= 'application/json'
+      all['content-length'] = Buffer.byteLength(payload)
+    }
+    const started = performance.now()
+    const request = http.request(new URL(path, base), { method, headers: all, agent: false }, response => {
+      const chunks = []
+      response.on('data', chunk => chunks.push(chunk))
+      response.on('error', reject)
+      response.on('end', () => {
+        const text = Buffer.concat(chunks).toString()
+        let json
+        try { json = JSON.parse(text) } catch { json = undefined }
+        resolve({
+          status: response.statusCode, headers: response.headers, text, json, ms: performance.now() - started,
+          cookies: response.headers['set-cookie'] ?? [],
+        })
+      })
+    })
+    request.on('error', reject)
+    request.end(payload)
+  })
+}
+
+export const bearer = token => ({ authorization: 'Bearer ' + token })
+
+/** The browser's memory: cookies by name, as Set-Cookie changes them. */
+export class Browser {
+  constructor(base) {
+    this.base = base
+    this.jar = new Map()
+  }
+
+  async send(method, path, { headers = {}, body } = {}) {
+    const cookie = [...this.jar].map(([name, value]) => `${name}=${value}`).join('; ')
+    const answer = await send(this.base, method, path, { headers: { 'sec-fetch-site': 'same-origin', ...(cookie ? { cookie } : {}), ...headers }, body })
+    this.take(answer)
+    return answer
+  }
+
+  take(answer) {
+    for (const line of answer.cookies) {
+      const [pair, ...attributes] = line.split('; ')
+      const [name, value] = pair.split('=')
+      if (attributes.includes('Max-Age=0')) this.jar.delete(name)
+      else this.jar.set(name, value)
+    }
+  }
+
+  copy() {
+    const other = new Browser(this.base)
+    other.jar = new Map(this.jar)
+    return other
+  }
+}
+
+/** A server that writes raw bytes, for answers that no real one gives. write may be a function of the socket. */
+export async function raw(write) {
+  const seen = { requests: 0, connections: 0 }
+  const sockets = new Set()
+  const server = createServer(socket => {
+    seen.connections++
+    sockets.add(socket)
+    socket.on('error', () => {}) // clients that hang up are part of the test
+    socket.on('data', data => {
+      const requests = data.toString('latin1').split(/^(?:GET|POST|DELETE) /m).length - 1
+      for (let i = 0; i < requests; i++) {
+        seen.requests++
+        if (typeof write === 'function') write(socket, seen)
+        else socket.write(write)
+      }
+    })
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  return {
+    seen, url: `http://127.0.0.1:${server.address().port}`,
+    close: () => { for (const s of sockets) s.destroy(); server.close() },
+  }
+}
+
+export function reply(status, type, body, more = '') {
+  return `HTTP/1.1 ${status} X\r\nContent-Type: ${type}\r\nContent-Length: ${Buffer.byteLength(body)}\r\n${more}\r\n${body}`
+}
+
+export const sleep = ms => new Promise(resolve => setTimeout(resolve, ms))
