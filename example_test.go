@@ -57,7 +57,8 @@ func ExampleAuthority_Refresh() {
 	defer done()
 	ctx := context.Background()
 	// A client whose users get no second chance with a lost reply.
-	ensure(auth.AddClient(ctx, rescind.Client{ID: "bank", Public: true, Strict: true}, false, ""))
+	_, err := auth.AddClient(ctx, rescind.Client{ID: "bank", Public: true, Strict: true}, false, "")
+	ensure(err)
 
 	login, err := auth.Issue(ctx, rescind.Login{Subject: "alice", Client: "bank"})
 	ensure(err)

@@ -111,7 +111,7 @@ func (w *world) client(c rescind.Client) {
 			w.t.Fatal(err)
 		}
 	}
-	if err := w.AddClient(context.Background(), c, true, "test"); err != nil {
+	if _, err := w.AddClient(context.Background(), c, true, "test"); err != nil {
 		w.t.Fatal(err)
 	}
 }

@@ -401,7 +401,11 @@ func TestErrorsHoldNoToken(t *testing.T) {
 		}
 		double := json.RawMessage(strings.Replace(string(claims), "}", ","+string(claims[1:]), 1))
 		issue := func(l rescind.Login) error { _, err := w.Issue(ctx, l); return err }
-		add := func(c rescind.Client) error { c.Public = true; return w.AddClient(ctx, c, false, "test") }
+		add := func(c rescind.Client) error {
+			c.Public = true
+			_, err := w.AddClient(ctx, c, false, "test")
+			return err
+		}
 		revoke := func(r rescind.Revocation) error { _, err := w.Revoke(ctx, r); return err }
 		client := func(_ any, err error) error { return err }
 		for name, err := range map[string]error{
@@ -471,7 +475,8 @@ func TestClientsAtTheLimitCanStillBeChanged(t *testing.T) {
 		t.Fatal(err)
 	}
 	add := func(id string) error {
-		return w.AddClient(ctx, rescind.Client{ID: id, Public: true}, true, "test")
+		_, err := w.AddClient(ctx, rescind.Client{ID: id, Public: true}, true, "test")
+		return err
 	}
 	if err := add("one-more"); !errors.Is(err, rescind.ErrInvalid) {
 		t.Errorf("one more: %v", err)

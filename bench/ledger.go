@@ -104,7 +104,7 @@ func (l *ledger) fill(ctx context.Context, p plan, progress func(done int)) erro
 		if err := c.SetSecret(secret.Reveal()); err != nil {
 			return err
 		}
-		if err := l.authority.AddClient(ctx, c, false, "bench"); err != nil {
+		if _, err := l.authority.AddClient(ctx, c, false, "bench"); err != nil {
 			return err
 		}
 	}

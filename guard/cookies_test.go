@@ -262,7 +262,7 @@ func TestLogoutEverywhereEndsTheOtherSessionToo(t *testing.T) {
 func TestLogoutEverywhereCanBeForbidden(t *testing.T) {
 	s := newSite(t, guard.CookieOptions{Client: "kiosk"})
 	c := rescind.Client{ID: "kiosk", Public: true, NoLogoutAll: true}
-	if err := s.Authority.AddClient(t.Context(), c, false, ""); err != nil {
+	if _, err := s.Authority.AddClient(t.Context(), c, false, ""); err != nil {
 		t.Fatal(err)
 	}
 	b := s.loggedIn(t)

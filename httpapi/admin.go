@@ -101,14 +101,11 @@ func (c *call) addClient() error {
 			return err
 		}
 	}
-	if err := c.authority.AddClient(c.context(), cl, q.Replace, c.client.ID); err != nil {
-		return err
-	}
-	stored, err := c.authority.Client(c.context(), cl.ID)
+	stored, err := c.authority.AddClient(c.context(), cl, q.Replace, c.client.ID)
 	if err != nil {
 		return err
 	}
-	return c.json(http.StatusCreated, clientCreated{shown(stored), made})
+	return c.json(http.StatusCreated, clientCreated{shown(&stored), made})
 }
 
 type clientPath struct {

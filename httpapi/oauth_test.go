@@ -208,7 +208,7 @@ func TestClientAuthentication(t *testing.T) {
 	if err := odd.SetSecret(secret); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.Authority.AddClient(t.Context(), odd, false, ""); err != nil {
+	if _, err := h.Authority.AddClient(t.Context(), odd, false, ""); err != nil {
 		t.Fatal(err)
 	}
 	cred := rescindtest.Credentials{ID: "odd", Secret: secret}

@@ -107,7 +107,8 @@ func (s *Server) AddClient(t testing.TB, c rescind.Client) Credentials {
 		cred.Secret = rescind.NewSecret().Reveal()
 		must(t, c.SetSecret(cred.Secret))
 	}
-	must(t, s.Authority.AddClient(context.Background(), c, true, ""))
+	_, err := s.Authority.AddClient(context.Background(), c, true, "")
+	must(t, err)
 	return cred
 }
 

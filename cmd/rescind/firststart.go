@@ -69,7 +69,7 @@ the data folder away and start anew`, c.Store, c.MasterKeyFile)
 // the declared clients to what is declared. Nothing is written where nothing
 // differs.
 func (c *config) settleClients(ctx context.Context, a *rescind.Authority, env func(string) (string, bool)) (places, error) {
-	where := places{MasterKey: c.MasterKeyFile, AdminSecret: c.AdminSecretFile}
+	where := places{MasterKey: c.MasterKeyFile}
 	for _, d := range c.Clients {
 		if err := settleDeclared(ctx, a, d, env); err != nil {
 			return where, err
@@ -90,10 +90,18 @@ func (c *config) settleClients(ctx context.Context, a *rescind.Authority, env fu
 	if err := c.settleAdmin(ctx, a, admin); err != nil {
 		return where, err
 	}
-	if _, err := os.Stat(appFile); err == nil {
-		where.AppSecret = appFile
-	}
+	// Only what is there: a secret may be kept in a better place, and beside a
+	// backup there is none.
+	where.AdminSecret, where.AppSecret = existing(c.AdminSecretFile), existing(appFile)
 	return where, nil
+}
+
+// existing returns path if there is something, else "".
+func existing(path string) string {
+	if _, err := os.Stat(path); err != nil {
+		return ""
+	}
+	return path
 }
 
 // firstApp makes the client that the quickstarts use.
@@ -113,7 +121,8 @@ func (c *config) firstApp(ctx context.Context, a *rescind.Authority, file string
 	if err := app.SetSecret(secret.Reveal()); err != nil {
 		return usagef("%s: %w", file, err)
 	}
-	return a.AddClient(ctx, *app, false, rescind.ActorSelf)
+	_, err = a.AddClient(ctx, *app, false, rescind.ActorSelf)
+	return err
 }
 
 // settleAdmin gives admin the secret that its file or the environment holds. If
@@ -146,7 +155,8 @@ func (c *config) settleAdmin(ctx context.Context, a *rescind.Authority, admin *r
 	if err := next.SetSecret(secret.Reveal()); err != nil {
 		return usagef("%s: %w", or(c.AdminSecretFile, "RESCIND_ADMIN_SECRET"), err)
 	}
-	return a.AddClient(ctx, next, admin != nil, rescind.ActorSelf)
+	_, err = a.AddClient(ctx, next, admin != nil, rescind.ActorSelf)
+	return err
 }
 
 // settleDeclared adds a client of the configuration, or changes the one that is
@@ -169,7 +179,7 @@ func settleDeclared(ctx context.Context, a *rescind.Authority, d declared, env f
 	if have != nil && same(*have, want) {
 		return nil
 	}
-	if err := a.AddClient(ctx, want, true, rescind.ActorSelf); err != nil {
+	if _, err := a.AddClient(ctx, want, true, rescind.ActorSelf); err != nil {
 		if errors.Is(err, rescind.ErrInvalid) {
 			return usagef("clients: %q: %w", d.ID, err)
 		}
@@ -196,10 +206,11 @@ func (d *declared) secret(env func(string) (string, bool)) (rescind.Secret, erro
 // same compares two clients, their age apart. Empty lists and no lists are one.
 func same(a, b rescind.Client) bool {
 	if !bytes.Equal(a.SecretHash, b.SecretHash) || len(a.Roles)+len(b.Roles) > 0 && !reflect.DeepEqual(a.Roles, b.Roles) ||
-		len(a.Audiences)+len(b.Audiences) > 0 && !reflect.DeepEqual(a.Audiences, b.Audiences) {
+		len(a.Audiences)+len(b.Audiences) > 0 && !reflect.DeepEqual(a.Audiences, b.Audiences) ||
+		len(a.IssuesFor)+len(b.IssuesFor) > 0 && !reflect.DeepEqual(a.IssuesFor, b.IssuesFor) {
 		return false
 	}
-	a.SecretHash, a.Roles, a.Audiences, a.CreatedAt = b.SecretHash, b.Roles, b.Audiences, b.CreatedAt
+	a.SecretHash, a.Roles, a.Audiences, a.IssuesFor, a.CreatedAt = b.SecretHash, b.Roles, b.Audiences, b.IssuesFor, b.CreatedAt
 	return reflect.DeepEqual(a, b)
 }
 

@@ -130,10 +130,7 @@ func scriptUp(ts *testscript.TestScript, _ bool, args []string) {
 		if path == "" {
 			continue
 		}
-		secret, err := readSecret(ts.MkAbs(path))
-		if errors.Is(err, os.ErrNotExist) {
-			continue
-		}
+		secret, err := readSecret(ts.MkAbs(path)) // what it names is there
 		ts.Check(err)
 		ts.Setenv(name, secret.Reveal())
 	}

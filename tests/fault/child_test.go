@@ -134,7 +134,7 @@ func serveChild(dir string, lossy bool, in io.Reader, out io.Writer) error {
 		if err := c.SetSecret(rescind.NewSecret().Reveal()); err != nil {
 			return err
 		}
-		if err := a.AddClient(ctx, c, false, ""); err != nil {
+		if _, err := a.AddClient(ctx, c, false, ""); err != nil {
 			return err
 		}
 	}
