@@ -22,7 +22,7 @@ CONFIGURATION = """
 log: {level: error}
 sessions: {max: 20}
 clients:
-  - {id: backend, roles: [issue, introspect], secret_env: RESCIND_TEST_SECRET}
+  - {id: backend, roles: [issue, introspect], audiences: ['URL', elsewhere], secret_env: RESCIND_TEST_SECRET}
   - {id: quiet, roles: [issue, introspect], no_logout_all: true, secret_env: RESCIND_TEST_SECRET}
   - {id: reader, roles: [introspect], audiences: [another], secret_env: RESCIND_TEST_SECRET}
   - {id: browser, public: true}
@@ -55,9 +55,9 @@ class Server:
 
     def __init__(self) -> None:
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="rescind-python-ledger-"))
-        (self.folder / "rescind.yaml").write_text(CONFIGURATION)
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        (self.folder / "rescind.yaml").write_text(CONFIGURATION.replace("URL", self.url))
         self.process: subprocess.Popen[str] | None = None
         self.start()
 
