@@ -71,13 +71,15 @@ func (a *Authority) Clients(ctx context.Context) ([]*Client, error) {
 	return all, nil
 }
 
-// AddClient registers a client. ErrConflict if the id is taken, unless replace is
-// set: then its settings change and its sessions stay.
-func (a *Authority) AddClient(ctx context.Context, c Client, replace bool, actor string) error {
+// AddClient registers a client and returns it as it is stored. ErrConflict if the
+// id is taken, unless replace is set: then its settings change and its sessions
+// stay. ErrConflict too where that takes the role admin from the last client that
+// has it.
+func (a *Authority) AddClient(ctx context.Context, c Client, replace bool, actor string) (Client, error) {
 	if err := c.validate(); err != nil {
-		return err
+		return Client{}, err
 	}
-	return a.configure(ctx, func(cfg StoreConfig, now time.Time) (Change, error) {
+	err := a.configure(ctx, func(cfg StoreConfig, now time.Time) (Change, error) {
 		n := 0
 		c.CreatedAt = now.UTC().Truncate(time.Millisecond)
 		for _, d := range cfg.Documents {
@@ -98,6 +100,9 @@ func (a *Authority) AddClient(ctx context.Context, c Client, replace bool, actor
 		if n >= maxClients {
 			return Change{}, invalid("there are %d other clients already", n)
 		}
+		if !c.Has(RoleAdmin) && lastAdmin(cfg, c.ID) {
+			return Change{}, errLastAdmin
+		}
 		doc, err := c.document()
 		if err != nil {
 			return Change{}, err
@@ -108,17 +113,46 @@ func (a *Authority) AddClient(ctx context.Context, c Client, replace bool, actor
 			Events:    []Event{{At: now, Kind: EventClientAdded, Actor: or(actor, ActorSelf), Client: c.ID}},
 		}, nil
 	})
+	if err != nil {
+		return Client{}, err
+	}
+	return c, nil
 }
 
-// errTaken is a conflict that trying again does not cure.
-var errTaken = fmt.Errorf("%w: name taken", ErrConflict)
+// Conflicts that trying again does not cure.
+var (
+	errTaken     = fmt.Errorf("%w: name taken", ErrConflict)
+	errLastAdmin = fmt.Errorf("%w: this is the last client with the role %s: give the role to another one first", ErrConflict, RoleAdmin)
+)
+
+// lastAdmin reports whether this client alone has the role admin. It keeps the
+// role then: over HTTP nobody could give it back.
+func lastAdmin(cfg StoreConfig, id string) bool {
+	last := false
+	for _, d := range cfg.Documents {
+		if d.Kind != clientKind {
+			continue
+		}
+		if c, err := parseClient(d); err == nil && c.Has(RoleAdmin) {
+			if d.ID != id {
+				return false
+			}
+			last = true
+		}
+	}
+	return last
+}
 
 // RemoveClient removes a client and, in the same step, ends its sessions: access
-// that a client opened does not outlive it.
+// that a client opened does not outlive it. ErrConflict for the last one with the
+// role admin.
 func (a *Authority) RemoveClient(ctx context.Context, id, actor string) (Receipt, error) {
 	at, err := a.configureAt(ctx, func(cfg StoreConfig, now time.Time) (Change, error) {
 		if !slices.ContainsFunc(cfg.Documents, func(d Document) bool { return d.Kind == clientKind && d.ID == id }) {
 			return Change{}, errNoClient
+		}
+		if lastAdmin(cfg, id) {
+			return Change{}, errLastAdmin
 		}
 		actor := or(actor, ActorSelf)
 		return Change{

@@ -28,9 +28,10 @@ var (
 	// ErrReuse says that a rotated refresh token came back outside its grace
 	// window. The session it belonged to has been ended.
 	ErrReuse = errors.New("refresh token reuse: the session has been ended")
-	// ErrConflict says that what a step was compared against has changed since.
-	// Nothing was written. Read again and decide again.
-	ErrConflict = errors.New("conflict: changed meanwhile")
+	// ErrConflict says that the state of things forbids this step: what it was
+	// compared against has changed since, or a name is taken. Nothing was written.
+	// Read again and decide again.
+	ErrConflict = errors.New("conflict")
 	// ErrUnavailable says that the state could not be known, or that the outcome
 	// of a write is unknown. It is never a statement about a token. Ending is
 	// idempotent: repeat it until it returns nil.

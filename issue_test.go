@@ -387,6 +387,48 @@ func TestRemovedClientIsNobody(t *testing.T) {
 	}
 }
 
+// TestLastAdminStays: over HTTP nobody could make another one.
+func TestLastAdminStays(t *testing.T) {
+	w := newWorld(t)
+	ctx := context.Background()
+	admin := func(id string) rescind.Client {
+		return rescind.Client{ID: id, Roles: []rescind.Role{rescind.RoleAdmin}}
+	}
+	remove := func(id string) error { _, err := w.RemoveClient(ctx, id, "test"); return err }
+	demote := func(id string) error {
+		_, err := w.AddClient(ctx, rescind.Client{ID: id, Public: true}, true, "test")
+		return err
+	}
+	// Where there is no admin, none is missed.
+	w.client(rescind.Client{ID: "shop"})
+	if err := remove("shop"); err != nil {
+		t.Fatal(err)
+	}
+	w.client(admin("one"))
+	w.client(rescind.Client{ID: "shop"})
+	for name, do := range map[string]func(string) error{"remove": remove, "demote": demote} {
+		if err := do("one"); !errors.Is(err, rescind.ErrConflict) {
+			t.Errorf("%s the last admin: %v", name, err)
+		}
+		if c, err := w.Authenticate(ctx, "one", clientSecret); err != nil || !c.Has(rescind.RoleAdmin) {
+			t.Fatalf("%s: %+v, %v", name, c, err)
+		}
+		if err := do("shop"); err != nil {
+			t.Errorf("%s another client: %v", name, err)
+		}
+		w.client(admin("two"))
+		if err := do("one"); err != nil {
+			t.Errorf("%s one admin of two: %v", name, err)
+		}
+		w.client(admin("one")) // and change one that stays admin
+		if err := remove("two"); err != nil {
+			t.Fatal(err)
+		}
+		w.client(admin("one"))
+		w.client(rescind.Client{ID: "shop"})
+	}
+}
+
 // TestErrorsHoldNoToken puts tokens where something else belongs.
 func TestErrorsHoldNoToken(t *testing.T) {
 	ctx := context.Background()
