@@ -40,15 +40,16 @@ type Revocation struct {
 // that answer from memory; while every check asks the store there are none to
 // wait for.
 type Receipt struct {
-	Position      Position `json:"position"`
-	Epoch         string   `json:"epoch"`
-	Changed       bool     `json:"changed"` // false: there was nothing left to end
-	Guards        int      `json:"guards"`
-	LeasesExpired int      `json:"leases_expired"`
-	LongestDelay  float64  `json:"longest_delay_ms"`
-	DryRun        bool     `json:"dry_run,omitempty"`
-	Sessions      *int     `json:"sessions,omitempty"`  // dry run: how many would end
-	Truncated     bool     `json:"truncated,omitempty"` // dry run: at least so many
+	Position      Position  `json:"position"`
+	Epoch         string    `json:"epoch"`
+	Session       SessionID `json:"session,omitzero"` // the one that ended, where the selector means one
+	Changed       bool      `json:"changed"`          // false: there was nothing left to end
+	Guards        int       `json:"guards"`
+	LeasesExpired int       `json:"leases_expired"`
+	LongestDelay  float64   `json:"longest_delay_ms"`
+	DryRun        bool      `json:"dry_run,omitempty"`
+	Sessions      *int      `json:"sessions,omitempty"`  // dry run: how many would end
+	Truncated     bool      `json:"truncated,omitempty"` // dry run: at least so many
 }
 
 // MaxReason is the length of a revocation's reason in bytes.
@@ -160,7 +161,7 @@ func (a *Authority) end(ctx context.Context, snap *Snapshot, id SessionID, why R
 		if judge(snap, set.ring, now) == nil {
 			n = 1
 		}
-		return Receipt{Epoch: set.epoch, DryRun: true, Sessions: &n}, nil
+		return Receipt{Epoch: set.epoch, Session: id, DryRun: true, Sessions: &n}, nil
 	}
 	e := snap.Session.event(EventSessionEnded, or(r.Actor, ActorSelf), now)
 	e.Session, e.Reason, e.Detail = id.String(), string(why), r.Reason
@@ -168,7 +169,7 @@ func (a *Authority) end(ctx context.Context, snap *Snapshot, id SessionID, why R
 	if err != nil {
 		return Receipt{}, unavailable("end", err)
 	}
-	return Receipt{Position: ended.Position, Epoch: set.epoch, Changed: ended.Changed}, nil
+	return Receipt{Position: ended.Position, Epoch: set.epoch, Session: id, Changed: ended.Changed}, nil
 }
 
 func (a *Authority) revokeKey(ctx context.Context, r Revocation) (Receipt, error) {

@@ -50,7 +50,7 @@ func (c *Client) Revoke(ctx context.Context, r rescind.Revocation) (rescind.Rece
 		DryRun        bool              `json:"dry_run,omitempty"`
 	}{r.Token, r.Session, r.Subject, r.ExceptSession, r.Client, r.Key, r.All, r.Reason, r.DryRun}
 	receipt, err := c.receipt(ctx, request{method: "POST", path: "/v1/revocations", json: body, token: r.Token})
-	if err == nil && receipt.DryRun != r.DryRun {
+	if err == nil && (receipt.DryRun != r.DryRun || !r.Session.IsZero() && receipt.Session != r.Session) {
 		return rescind.Receipt{}, unknown("/v1/revocations", "the receipt is for something else")
 	}
 	return receipt, err
@@ -63,7 +63,11 @@ func (c *Client) EndSession(ctx context.Context, id rescind.SessionID, subject s
 	if subject != "" {
 		q.query = url.Values{"subject": {subject}}
 	}
-	return c.receipt(ctx, q)
+	receipt, err := c.receipt(ctx, q)
+	if err == nil && receipt.Session != id {
+		return rescind.Receipt{}, unknown("/v1/sessions", "the receipt is for something else")
+	}
+	return receipt, err
 }
 
 // Session shows one session. ErrNotFound if there is none, or if it is another

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"slices"
 	"testing"
 	"time"
@@ -107,11 +108,11 @@ func TestRemoteIsAsTheAuthorityIs(t *testing.T) {
 	}
 	receipt, err := c.Logout(ctx, g.AccessToken.Reveal(), false)
 	ok(t, err)
-	if !receipt.Changed || receipt.Epoch == "" || receipt.Position == 0 {
+	if !receipt.Changed || receipt.Epoch == "" || receipt.Position == 0 || receipt.Session != g.Session {
 		t.Errorf("%+v", receipt)
 	}
 	receipt, err = c.Logout(ctx, narrow.RefreshToken.Reveal(), false)
-	if err != nil || receipt.Changed {
+	if err != nil || receipt.Changed || receipt.Session != g.Session {
 		t.Errorf("logout again: %+v %v", receipt, err)
 	}
 	for _, token := range []rescind.Secret{g.AccessToken, narrow.AccessToken} {
@@ -166,15 +167,19 @@ func TestRefreshTokenIsNeverAnAccessToken(t *testing.T) {
 
 // TestClaimsCannotPoseAsMembers: a session's own claims stand beside the standard
 // members, and names that differ in case alone are other names.
+// A server of ours issues no such claims; an older session may have them.
 func TestClaimsCannotPoseAsMembers(t *testing.T) {
-	s := rescindtest.Start(t)
-	claims := `{"ACTIVE":false,"Aud":["x"],"Client_id":"x","Exp":1,"SUB":"mallory","Scope":"admin","Sid":"x"}`
-	g := s.Login(t, rescind.Login{Subject: "alice", Scope: "read", Claims: []byte(claims)})
-	a, err := dial(t, s, s.App).Check(t.Context(), g.AccessToken.Reveal(), rescind.Want{})
-	if err != nil || a.Subject != "alice" || a.Scope != "read" || a.Client != "app" || a.Session != g.Session || string(a.Claims) != claims {
+	const claims = `"ACTIVE":false,"Aud":["x"],"Client_id":"x","Exp":1,"SUB":"mallory","Scope":"admin","Sid":"x"`
+	c := pretend(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"active":true,"scope":"read","client_id":"app","token_type":"Bearer","sub":"alice","aud":["a"],"exp":2000000000,`+
+			`"iat":1900000000,"jti":"AAAAAAAAAAAAAAAAAAAAAA","sid":"BAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",`+claims+`}`)
+	})
+	a, err := c.Check(t.Context(), token, rescind.Want{})
+	if err != nil || a.Subject != "alice" || a.Scope != "read" || a.Client != "app" || a.Session != (rescind.SessionID{4}) || string(a.Claims) != "{"+claims+"}" {
 		t.Errorf("%+v %s %v", a, a.Claims, err)
 	}
-	_, err = dial(t, s, s.App).Check(t.Context(), g.AccessToken.Reveal(), rescind.Want{Scope: "admin"})
+	_, err = c.Check(t.Context(), token, rescind.Want{Scope: "admin"})
 	is(t, "scope by claim", err, rescind.ErrScope)
 }
 

@@ -46,7 +46,7 @@ func TestSessionIsCreatedListedShownAndEnded(t *testing.T) {
 	}
 	var receipt rescind.Receipt
 	h.do("DELETE", "/v1/sessions/"+g.Session.String()+"?subject=alice", basic(h.App)).want(t, 200).into(t, &receipt)
-	if !receipt.Changed || receipt.Position == 0 || receipt.Epoch == "" {
+	if !receipt.Changed || receipt.Position == 0 || receipt.Epoch == "" || receipt.Session != g.Session {
 		t.Fatalf("%+v", receipt)
 	}
 	h.do("DELETE", "/v1/sessions/"+g.Session.String(), basic(h.App)).want(t, 200).into(t, &receipt)
@@ -113,7 +113,11 @@ func TestRevocationSelectors(t *testing.T) {
 		return r
 	}
 	kept, ended := login(), login()
-	if r := post(`{"subject":"alice","dry_run":true}`, 200); r.Sessions == nil || *r.Sessions != 2 || r.Changed {
+	if r := post(`{"subject":"alice","dry_run":true}`, 200); r.Sessions == nil || *r.Sessions != 2 || r.Changed || !r.Session.IsZero() {
+		t.Fatalf("%+v", r)
+	}
+	// A token does not show its session; the receipt names it.
+	if r := post(`{"token":"`+ended.RefreshToken.Reveal()+`","dry_run":true}`, 200); r.Sessions == nil || *r.Sessions != 1 || r.Session != ended.Session {
 		t.Fatalf("%+v", r)
 	}
 	h.do("GET", "/forward-auth", bearer(ended.AccessToken)).want(t, 200)

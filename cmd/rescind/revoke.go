@@ -136,6 +136,9 @@ func (c *cli) revoke(call *remoteCall, r rescind.Revocation, what string) error 
 	if err != nil {
 		return err
 	}
+	if !receipt.Session.IsZero() { // a token does not show whose it is
+		what = "the session " + receipt.Session.String()
+	}
 	return c.printReceipt(receipt, what)
 }
 
