@@ -31,6 +31,25 @@ type Access struct {
 	ExpiresAt time.Time
 }
 
+// Meets says whether a standing token is good for what is wanted: nil, ErrAudience
+// or ErrScope. Audience is the one of wants that name none; "" takes any. It is
+// the rule of Check, for those who ask a remote Authority or keep its answers.
+func (a *Access) Meets(want Want, audience string) error {
+	switch {
+	case want.AnyAudience:
+	case len(want.Audience) > 0:
+		if !slices.ContainsFunc(want.Audience, func(w string) bool { return slices.Contains(a.Audience, w) }) {
+			return ErrAudience
+		}
+	case audience != "" && !slices.Contains(a.Audience, audience):
+		return ErrAudience
+	}
+	if want.Scope != "" && !covers(a.Scope, want.Scope) {
+		return ErrScope
+	}
+	return nil
+}
+
 // judge says whether a session stands. It is the only place that does. The error
 // wraps ErrInactive; errIdle wants the session to be ended for good.
 func judge(snap *Snapshot, ring KeyRing, now time.Time) error {
@@ -103,12 +122,13 @@ func (a *Authority) judgeAccess(ctx context.Context, set *settings, p *presented
 		return Access{}, ErrMalformed
 	case !now.Before(e.ExpiresAt):
 		return Access{}, ErrExpired
-	case !a.meant(s.Audience, want):
-		return Access{}, ErrAudience
 	}
-	scope := s.scopeOf(e)
-	if want.Scope != "" && !covers(scope, want.Scope) {
-		return Access{}, ErrScope
+	access := Access{
+		Session: s.ID, Token: e.ID, Subject: s.Subject, Client: s.Client, Audience: s.Audience,
+		Scope: s.scopeOf(e), Claims: s.Claims, IssuedAt: e.IssuedAt, ExpiresAt: e.ExpiresAt,
+	}
+	if err := access.Meets(want, a.audience); err != nil {
+		return Access{}, err
 	}
 	if !want.NoTouch && now.Sub(s.LastActive) >= s.IdleTimeout/10 {
 		// A lost touch ends the session early, which is the safe side; the token
@@ -117,25 +137,7 @@ func (a *Authority) judgeAccess(ctx context.Context, set *settings, p *presented
 			a.log.WarnContext(ctx, "activity not recorded", "session", s.ID, "error", err)
 		}
 	}
-	return Access{
-		Session: s.ID, Token: e.ID, Subject: s.Subject, Client: s.Client, Audience: s.Audience,
-		Scope: scope, Claims: s.Claims, IssuedAt: e.IssuedAt, ExpiresAt: e.ExpiresAt,
-	}, nil
-}
-
-func (a *Authority) meant(have []string, want Want) bool {
-	switch {
-	case want.AnyAudience:
-		return true
-	case len(want.Audience) == 0:
-		return slices.Contains(have, a.audience)
-	}
-	for _, w := range want.Audience {
-		if slices.Contains(have, w) {
-			return true
-		}
-	}
-	return false
+	return access, nil
 }
 
 // Introspection is the answer of RFC 7662 section 2.2. An inactive one says

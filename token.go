@@ -31,6 +31,22 @@ const (
 	MaxToken = 16 << 10
 )
 
+// WellFormed reports whether a text can be a token at all: it has the grammar of a
+// bearer token (RFC 6750 section 2.1) and not more than MaxToken bytes. What is not
+// well-formed is no token of ours, and need not be asked about.
+func WellFormed(token string) bool {
+	body := strings.TrimRight(token, "=")
+	for i := range len(body) {
+		switch c := body[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+		case c == '-', c == '.', c == '_', c == '~', c == '+', c == '/':
+		default:
+			return false
+		}
+	}
+	return body != "" && len(token) <= MaxToken
+}
+
 // MAC labels keep the two kinds of token apart.
 const (
 	labelRefresh = "rescind refresh token v1\x00"

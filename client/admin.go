@@ -35,7 +35,7 @@ func (c *Client) Revoke(ctx context.Context, r rescind.Revocation) (rescind.Rece
 	if r.Owner != "" || r.OwnerSubject != "" {
 		return rescind.Receipt{}, invalid("an owner cannot be named over HTTP: end the session by EndSession")
 	}
-	if r.Token != "" && !wellFormed(r.Token) {
+	if r.Token != "" && !rescind.WellFormed(r.Token) {
 		return rescind.Receipt{}, rescind.ErrMalformed
 	}
 	body := struct {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -59,7 +58,7 @@ func (c *Client) Refresh(ctx context.Context, r rescind.Refresh) (rescind.Grant,
 	if r.Client != "" && r.Client != c.id {
 		return rescind.Grant{}, invalid("a client refreshes its own tokens only")
 	}
-	if !wellFormed(r.Token) {
+	if !rescind.WellFormed(r.Token) {
 		return rescind.Grant{}, rescind.ErrMalformed
 	}
 	form := c.form("grant_type", "refresh_token", "refresh_token", r.Token)
@@ -83,13 +82,6 @@ func (c *Client) form(pairs ...string) url.Values {
 	return form
 }
 
-// wellFormed reports whether a text can be a token at all (RFC 6750 section 2.1).
-// What cannot is no token of ours, and is not sent.
-func wellFormed(token string) bool {
-	body := strings.TrimRight(token, "=")
-	return body != "" && len(token) <= rescind.MaxToken && strings.Trim(body, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/") == ""
-}
-
 // Check says whether an access token stands, now; see [rescind.Authority.Check].
 // It asks the server every time, by introspection (RFC 7662), with the role
 // introspect or guard. The server answers for the audiences that this client is
@@ -99,7 +91,7 @@ func wellFormed(token string) bool {
 // kind, audience or form, and from nothing else; that the server refuses this
 // client is ErrUnavailable too, for it says nothing about the token.
 func (c *Client) Check(ctx context.Context, token string, want rescind.Want) (rescind.Access, error) {
-	if !wellFormed(token) {
+	if !rescind.WellFormed(token) {
 		return rescind.Access{}, rescind.ErrMalformed
 	}
 	form := c.form("token", token)
@@ -131,29 +123,10 @@ func (c *Client) Check(ctx context.Context, token string, want rescind.Want) (re
 	if err != nil {
 		return rescind.Access{}, unknown(path, "the answer lacks something, or has it in another form")
 	}
-	return access, c.permits(&access, want)
-}
-
-// permits reports whether a standing token is good for what is wanted.
-func (c *Client) permits(a *rescind.Access, want rescind.Want) error {
-	audience := want.Audience
-	if len(audience) == 0 && c.audience != "" {
-		audience = []string{c.audience}
+	if err := access.Meets(want, c.audience); err != nil {
+		return rescind.Access{}, err
 	}
-	meant := len(audience) == 0 || want.AnyAudience ||
-		slices.ContainsFunc(audience, func(w string) bool { return slices.Contains(a.Audience, w) })
-	if !meant {
-		*a = rescind.Access{}
-		return rescind.ErrAudience
-	}
-	have := strings.Fields(a.Scope)
-	for _, word := range strings.Fields(want.Scope) {
-		if !slices.Contains(have, word) {
-			*a = rescind.Access{}
-			return rescind.ErrScope
-		}
-	}
-	return nil
+	return access, nil
 }
 
 // readAccess reads an active answer of RFC 7662 section 2.2. What is not of the
@@ -217,7 +190,7 @@ const refreshPrefix = "rsr_"
 // ErrInactive says that the server knows the token for forged, or, with all, that
 // it does not stand.
 func (c *Client) Logout(ctx context.Context, token string, all bool) (rescind.Receipt, error) {
-	if !wellFormed(token) {
+	if !rescind.WellFormed(token) {
 		return rescind.Receipt{}, rescind.ErrMalformed
 	}
 	body := struct {

@@ -111,23 +111,8 @@ func bearer(r *http.Request) (string, *denial) {
 		return "", noBearer
 	case strings.ContainsAny(token, " ,\t"):
 		return "", twoCredentials // headers that a proxy has joined
-	case len(token) > rescind.MaxToken || !b64token(token):
+	case !rescind.WellFormed(token):
 		return "", invalidToken
 	}
 	return token, nil
-}
-
-// b64token is the grammar of RFC 6750 section 2.1.
-func b64token(s string) bool {
-	s = strings.TrimRight(s, "=")
-	for i := range len(s) {
-		c := s[i]
-		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
-		case c == '-', c == '.', c == '_', c == '~', c == '+', c == '/':
-		default:
-			return false
-		}
-	}
-	return s != ""
 }

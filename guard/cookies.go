@@ -193,7 +193,7 @@ func one(r *http.Request, name string) (string, *denial) {
 		return "", noCredentials
 	case len(found) > 1:
 		return "", twoCredentials
-	case len(found[0].Value) > rescind.MaxToken || !b64token(found[0].Value):
+	case !rescind.WellFormed(found[0].Value):
 		return "", invalidToken
 	default:
 		return found[0].Value, nil
@@ -207,7 +207,7 @@ func all(r *http.Request) []string {
 	for _, prefix := range []string{prefixHost, prefixSecure, ""} {
 		for _, name := range []string{prefix + accessName, prefix + refreshName} {
 			for _, k := range r.CookiesNamed(name) {
-				if b64token(k.Value) && !slices.Contains(tokens, k.Value) && len(tokens) < maxCredentials {
+				if rescind.WellFormed(k.Value) && !slices.Contains(tokens, k.Value) && len(tokens) < maxCredentials {
 					tokens = append(tokens, k.Value)
 				}
 			}

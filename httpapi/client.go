@@ -145,24 +145,10 @@ func parseBearer(header []string) (string, error) {
 		}
 		return "", errBadBearer
 	}
-	if !isToken68(token) {
+	if !rescind.WellFormed(token) {
 		return "", errBadBearer
 	}
 	return token, nil
-}
-
-// isToken68 reports whether s is a b64token of RFC 6750.
-func isToken68(s string) bool {
-	body := strings.TrimRight(s, "=")
-	for i := 0; i < len(body); i++ {
-		switch b := body[i]; {
-		case 'a' <= b && b <= 'z', 'A' <= b && b <= 'Z', '0' <= b && b <= '9':
-		case b == '-', b == '.', b == '_', b == '~', b == '+', b == '/':
-		default:
-			return false
-		}
-	}
-	return body != ""
 }
 
 // failed counts a failure of this source, and of a client if one was named. It
