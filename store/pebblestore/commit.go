@@ -68,6 +68,11 @@ func (s *Store) commit(c *committer) {
 			s.fail(err)
 		}
 	}
+	if s.failure() == nil {
+		if err := c.run(&group{steps: []step{&timeStep{}}, done: make(chan struct{})}); err != nil {
+			s.fail(err)
+		}
+	}
 }
 
 // run takes the steps of a group. After an error nothing more can be written.

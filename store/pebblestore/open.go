@@ -53,7 +53,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if s.clock == nil {
 		s.clock = time.Now
 	}
-	if s.timeout <= 0 {
+	if s.timeout < time.Millisecond { // nothing is that fast: unset, or a mistake
 		s.timeout = defaultTimeout
 	}
 	if s.log == nil {

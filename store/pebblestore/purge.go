@@ -250,6 +250,7 @@ func (st *purgeStep) apply(c *committer) error {
 		}
 	}
 
+	c.wrote = true // the time at least, once a minute where somebody purges
 	for i := range sessions {
 		c.enter(sessions[i].slot)
 		c.delete(sessionKey(sessions[i].id))

@@ -87,7 +87,9 @@ type Store struct {
 	durableEvents atomic.Uint64
 	view          atomic.Pointer[view]
 
-	time atomic.Int64 // the highest time ever returned or persisted, in nanoseconds
+	time    atomic.Int64 // the highest time ever returned or persisted, in nanoseconds
+	ahead   atomic.Int64 // how far it is ahead of the clock, which was set back
+	slewing sync.Mutex
 }
 
 // view is what every look-up needs and seldom changes. It is never written to.
@@ -134,22 +136,6 @@ func firstOf(a, b error) error {
 		return a
 	}
 	return b
-}
-
-// Now returns the clock's time, or the highest time that the store knows of where
-// the clock is behind it: a clock that was set back makes the store's time stand
-// still until it has caught up.
-func (s *Store) Now() time.Time {
-	t := s.clock().UnixNano()
-	for {
-		last := s.time.Load()
-		if t <= last {
-			return time.Unix(0, last)
-		}
-		if s.time.CompareAndSwap(last, t) {
-			return time.Unix(0, t)
-		}
-	}
 }
 
 // enter begins a reading call; leave ends it if enter returned nil.
