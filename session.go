@@ -96,10 +96,12 @@ func (id *TokenID) UnmarshalText(b []byte) (err error) {
 // KeyID names a signing key (it is the kid of RFC 7515) or a MAC key.
 type KeyID [6]byte
 
-// NewKeyID returns a fresh random id.
+// NewKeyID returns a fresh random id. Its first bit is 0, so that its text never
+// begins with "-": command lines would take it for a flag.
 func NewKeyID() KeyID {
 	var id KeyID
 	_, _ = rand.Read(id[:]) // never fails: crypto/rand ends the process instead
+	id[0] &= 0x7f
 	return id
 }
 

@@ -125,6 +125,11 @@ func TestIDsAsText(t *testing.T) {
 	if again := NewKeyID(); again == want.Key {
 		t.Errorf("two fresh key ids are %s", again)
 	}
+	for range 1000 {
+		if id := NewKeyID(); strings.HasPrefix(id.String(), "-") {
+			t.Fatalf("a command line takes %s for a flag", id)
+		}
+	}
 }
 
 func TestSecretIsNeverPrinted(t *testing.T) {

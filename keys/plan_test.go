@@ -6,6 +6,7 @@ import (
 	"errors"
 	"reflect"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -87,6 +88,11 @@ func TestNewStoreGetsItsKeys(t *testing.T) {
 	}
 	if r.Tag("a") == r.Tag("b") || r.Tag("a") != c.load(t, k).Tag("a") {
 		t.Error("tags")
+	}
+	for i := range 1000 {
+		if id := rescind.NewSessionID(r.Tag(strconv.Itoa(i))).String(); id[0] == '-' {
+			t.Fatalf("a command line takes the session %s for a flag", id)
+		}
 	}
 	if r.Tag("a") == newRing(t, Options{}).Tag("a") {
 		t.Error("two stores have the same tags")

@@ -79,6 +79,7 @@ func (r *ring) Version() uint64 { return r.version }
 
 func (r *ring) Tag(subject string) rescind.Tag {
 	sum := r.tag.sum([]byte(subject))
+	sum[0] &= 0x7f // a session's id begins with it; see rescind.NewKeyID
 	return rescind.Tag(sum[:len(rescind.Tag{})])
 }
 
