@@ -106,10 +106,14 @@ func (c *Client) Authentic(secret string) bool {
 }
 
 // SetSecret stores the hash of a secret. Secrets have at least 32 characters,
-// so a plain hash is enough: there is nothing to guess.
+// so a plain hash is enough: there is nothing to guess. None holds % or +, so that
+// a caller that forgets to form-encode it is understood all the same.
 func (c *Client) SetSecret(secret string) error {
 	if len(secret) < MinSecret || len(secret) > 256 || !printable(secret) {
 		return invalid("a client secret has %d to 256 printable ASCII characters", MinSecret)
+	}
+	if strings.ContainsAny(secret, "%+") {
+		return invalid("a client secret has neither %% nor +: HTTP Basic is form-decoded (RFC 6749 section 2.3.1), and callers that do not encode it would be refused")
 	}
 	sum := sha256.Sum256([]byte(secret))
 	c.SecretHash = sum[:]

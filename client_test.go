@@ -54,6 +54,7 @@ func TestShortSecretIsRefused(t *testing.T) {
 	for _, bad := range []string{
 		"", strings.Repeat("a", MinSecret-1), strings.Repeat("a", 257), strings.Repeat("a", MinSecret) + " ", strings.Repeat("a", MinSecret) + "\n",
 		strings.Repeat("a", MinSecret) + "é", strings.Repeat("\x00", MinSecret),
+		strings.Repeat("a", MinSecret) + "%", strings.Repeat("a", MinSecret) + "+",
 	} {
 		if err := c.SetSecret(bad); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%q: %v", bad, err)
