@@ -9,45 +9,48 @@ import (
 )
 
 // configure writes a configuration with this test's ports into a folder.
-func configure(t *testing.T, from, to string, ports, more *strings.Replacer) {
+func (g *rig) configure(t *testing.T, from, to string, more ...string) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(folder, from))
 	must(t, err)
-	for _, addr := range []string{rescindAt, apiAt, gatewayAt} {
-		if !strings.Contains(string(text), addr) {
-			t.Fatalf("%s does not name %s", from, addr)
+	config := string(text)
+	for port, addr := range map[string]string{rescindPort: g.addr, apiPort: g.api.addr, gatewayPort: g.gateway} {
+		if !strings.Contains(config, port) {
+			t.Fatalf("%s does not name port %s", from, port)
 		}
+		config = strings.ReplaceAll(config, port, strings.TrimPrefix(addr, "127.0.0.1"))
 	}
-	config := ports.Replace(string(text))
-	if more != nil {
-		config = more.Replace(config)
-	}
-	must(t, os.WriteFile(to, []byte(config), 0o644))
+	must(t, os.WriteFile(to, []byte(strings.NewReplacer(more...).Replace(config)), 0o644))
 }
 
-// build starts a ledger, an API and, by run, a gateway between them.
-func build(t *testing.T, command string, run func(dir string, ports *strings.Replacer) *exec.Cmd) *rig {
+// build starts a ledger and an API for a gateway between them.
+func build(t *testing.T, command string) *rig {
 	t.Helper()
 	needGateway(t, command)
 	t.Parallel()
-	g := &rig{api: startAPI(t), ledger: startLedger(t), gateway: freePort(t)}
-	ports := strings.NewReplacer(rescindAt, g.addr, apiAt, g.api.addr, gatewayAt, g.gateway)
-	cmd := run(t.TempDir(), ports)
-	spawn(t, cmd, g.gateway)
-	return g
+	return &rig{api: startAPI(t), ledger: startLedger(t), gateway: freePort(t)}
 }
 
 func TestNginx(t *testing.T) {
-	g := build(t, "nginx", func(dir string, ports *strings.Replacer) *exec.Cmd {
-		config := filepath.Join(dir, "nginx.conf")
-		// Where this machine keeps its files is no part of the configuration.
-		files := "http {\n    access_log off;\n"
-		for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
-			files += "    " + kind + "_temp_path " + filepath.Join(dir, kind) + ";\n"
-		}
-		configure(t, "nginx/nginx.conf", config, ports, strings.NewReplacer("http {\n", files))
-		return exec.Command("nginx", "-p", dir, "-e", "stderr", "-c", config,
-			"-g", "daemon off; pid "+filepath.Join(dir, "nginx.pid")+";")
-	})
+	g, dir := build(t, "nginx"), t.TempDir()
+	config := filepath.Join(dir, "nginx.conf")
+	// Where a machine keeps its files is no part of the configuration.
+	files := "http {\n    access_log off;\n"
+	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
+		files += "    " + kind + "_temp_path " + filepath.Join(dir, kind) + ";\n"
+	}
+	g.configure(t, "nginx/nginx.conf", config, "http {\n", files)
+	spawn(t, exec.Command("nginx", "-p", dir, "-e", "stderr", "-c", config,
+		"-g", "daemon off; pid "+filepath.Join(dir, "nginx.pid")+";"), g.gateway)
+	g.suite(t)
+}
+
+func TestCaddy(t *testing.T) {
+	g, dir := build(t, "caddy"), t.TempDir()
+	config := filepath.Join(dir, "Caddyfile")
+	g.configure(t, "caddy/Caddyfile", config)
+	cmd := exec.Command("caddy", "run", "--adapter", "caddyfile", "--config", config)
+	cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_CONFIG_HOME="+dir, "XDG_DATA_HOME="+dir)
+	spawn(t, cmd, g.gateway)
 	g.suite(t)
 }

@@ -46,11 +46,11 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// What stands in the configurations, and becomes free ports.
+// The ports in the configurations, all of the loopback interface. They become free ones.
 const (
-	rescindAt = "127.0.0.1:8470"
-	apiAt     = "127.0.0.1:9000"
-	gatewayAt = "127.0.0.1:8080"
+	rescindPort = ":8470"
+	apiPort     = ":9000"
+	gatewayPort = ":8080"
 )
 
 const adminSecret = "the-administrators-secret-of-this-test"
@@ -213,7 +213,7 @@ func (l *ledger) freeze(t *testing.T) {
 	t.Helper()
 	must(t, l.cmd.Process.Signal(syscall.SIGSTOP))
 	impatient := &http.Client{Timeout: 200 * time.Millisecond, Transport: &http.Transport{DisableKeepAlives: true}}
-	for range 50 {
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		resp, err := impatient.Get("http://" + l.addr + "/healthz")
 		if err != nil {
 			return
