@@ -135,7 +135,7 @@ export class Flows {
       // A logout may have come between the refresh and here, perhaps in another
       // process. Only a certain "no" counts: the refresh itself was a yes, and to
       // withhold the successor because of an outage could cost the session.
-      flight.hold([grant.access_token, grant.refresh_token])
+      flight.hold(grant)
       const dead = await this.#checker.check(grant.access_token, { anyAudience: true, touch: false }).then(() => false, isDead)
       if (dead || flight.ended) return this.#deny('invalidToken')
       response.addCookies(jar.set(grant))
@@ -191,8 +191,11 @@ export class Flows {
     const failed = results.filter(r => r.status === 'rejected').map(r => r.reason as unknown)
     const open = failed.find(err => !isDead(err))
     if (open) throw open
-    const keys = new Set(tokens.map(digest))
-    for (const flight of this.#flights) flight.endIf(keys)
+    const names = tokens.map(digest)
+    for (const r of results) {
+      if (r.status === 'fulfilled' && r.value.session) names.push(r.value.session)
+    }
+    for (const flight of this.#flights) flight.endIf(names)
     return failed.length < tokens.length
   }
 
@@ -246,20 +249,20 @@ function digest(token: string): string { return createHash('sha256').update(toke
 // gap between a refresh's last look at the session and the cookies it brings.
 class Flight {
   ended = false
-  readonly #tokens: Set<string>
+  readonly #names: Set<string> // of the session: digests of its tokens, and its id
   readonly #response: Response
 
   constructor(tokens: string[], response: Response) {
-    this.#tokens = new Set(tokens.map(digest))
+    this.#names = new Set(tokens.map(digest))
     this.#response = response
   }
 
-  hold(tokens: string[]): void {
-    for (const token of tokens) this.#tokens.add(digest(token))
+  hold(grant: Grant): void {
+    for (const name of [digest(grant.access_token), digest(grant.refresh_token), grant.session]) this.#names.add(name)
   }
 
-  endIf(tokens: ReadonlySet<string>): void {
-    if (this.ended || ![...tokens].some(t => this.#tokens.has(t))) return
+  endIf(names: string[]): void {
+    if (this.ended || !names.some(name => this.#names.has(name))) return
     this.ended = true
     this.#response.dropCookies()
   }

@@ -83,6 +83,8 @@ export interface Grant {
 export interface Receipt {
   position: number
   epoch: string
+  /** The one that ended, where the selector means one. */
+  session?: string
   changed: boolean
   guards: number
   leases_expired: number

@@ -261,7 +261,7 @@ test('a server that is frozen or gone is unavailable within the time-out, and co
         assert.ok(performance.now() - started < 1500)
       }
     }
-    own.freeze()
+    await own.freeze()
     await failsFast()
     own.thaw()
     await sleep(100)

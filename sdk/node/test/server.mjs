@@ -1,7 +1,7 @@
 // A real server for tests: rescind serve on loopback, with data in a temporary folder.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import * as http from 'node:http'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -42,7 +42,14 @@ export class Server {
     throw new Error('the server did not start: ' + log)
   }
 
-  freeze() { this.process.kill('SIGSTOP') }
+  /** Returns when every thread has stopped: a signal takes its time. */
+  async freeze() {
+    this.process.kill('SIGSTOP')
+    const tasks = `/proc/${this.process.pid}/task`
+    const stopped = id => /^State:\s+T/m.test(readFileSync(`${tasks}/${id}/status`, 'utf8'))
+    do await sleep(50); while (existsSync(tasks) && !readdirSync(tasks).every(stopped))
+  }
+
   thaw() { this.process.kill('SIGCONT') }
 
   async kill() {

@@ -1,0 +1,142 @@
+package sdk
+
+import (
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestNode builds the server, installs what the lock file names and runs npm test.
+func TestNode(t *testing.T) {
+	need(t, "NODE", "the package for Node", absentNode)
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	watchForNode(t, root)
+	server := serverForNode(t, root)
+	folder := filepath.Join(root, "sdk", "node")
+	if !nodeInstalled(t, folder) {
+		runForNode(t, folder, nil, "npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts")
+	}
+	started := time.Now()
+	out := runForNode(t, folder, []string{"RESCIND_BIN=" + server}, "npm", "test")
+	// What ran is counted, so that a runner that finds nothing is no success.
+	for _, want := range []string{"# fail 0\n", "# cancelled 0\n", "# skipped 0\n", "# todo 0\n"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("npm test did not say %q", want)
+		}
+	}
+	if strings.Contains(out, "# pass 0\n") || !strings.Contains(out, "# pass ") {
+		t.Errorf("npm test ran nothing")
+	}
+	t.Logf("%s\nin %v", out[max(0, strings.LastIndex(out, "# tests ")):], time.Since(started))
+}
+
+// absentNode names the commands that are not there.
+func absentNode() string {
+	var absent []string
+	for _, command := range []string{"node", "npm", "tar"} {
+		if _, err := exec.LookPath(command); err != nil {
+			absent = append(absent, command)
+		}
+	}
+	return strings.Join(absent, ", ")
+}
+
+// serverForNode returns the server as it is published: RESCIND_BIN, or built here.
+func serverForNode(t *testing.T, root string) string {
+	t.Helper()
+	if server := os.Getenv("RESCIND_BIN"); server != "" {
+		return server
+	}
+	server := filepath.Join(t.TempDir(), "rescind")
+	runForNode(t, root, []string{"CGO_ENABLED=0"}, "go", "build", "-buildvcs=false", "-o", server, "./cmd/rescind")
+	return server
+}
+
+// runForNode runs a command and returns what it printed.
+func runForNode(t *testing.T, folder string, env []string, name string, args ...string) string {
+	t.Helper()
+	c := exec.CommandContext(t.Context(), name, args...)
+	c.Dir = folder
+	c.Env = append(append(os.Environ(), "CI=true", "NO_COLOR=1"), env...)
+	c.WaitDelay = 10 * time.Second
+	out, err := c.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// nodeInstalled reports whether the packages of the lock file are there.
+func nodeInstalled(t *testing.T, folder string) bool {
+	t.Helper()
+	var want, have struct {
+		Packages map[string]struct {
+			Version  string
+			Optional bool
+		}
+	}
+	read := func(path string, into any) error {
+		text, err := os.ReadFile(filepath.Join(folder, path))
+		if err == nil {
+			err = json.Unmarshal(text, into)
+		}
+		return err
+	}
+	if err := read("package-lock.json", &want); err != nil {
+		t.Fatal(err)
+	}
+	if err := read(filepath.Join("node_modules", ".package-lock.json"), &have); err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+		return false
+	}
+	for name, p := range want.Packages {
+		// Optional ones are for other systems.
+		if name != "" && !p.Optional && have.Packages[name].Version != p.Version {
+			return false
+		}
+	}
+	return true
+}
+
+// watchForNode looks at every file that the result depends on, so that go test does not
+// take a result out of its cache that has become untrue.
+func watchForNode(t *testing.T, root string) {
+	t.Helper()
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			if errors.Is(err, fs.ErrNotExist) { // another test cleans up beside this one
+				return nil
+			}
+			return err
+		}
+		if d.IsDir() {
+			switch d.Name() {
+			case "node_modules", "dist", ".git", "bin":
+				return fs.SkipDir
+			}
+			return nil
+		}
+		switch filepath.Ext(path) {
+		case ".go", ".mod", ".sum", ".ts", ".mts", ".cts", ".mjs", ".json", ".md":
+			_, err = os.Stat(path)
+			if errors.Is(err, fs.ErrNotExist) {
+				err = nil
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
