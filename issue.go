@@ -353,41 +353,29 @@ func (c *Creation) end(s *Session, why Reason, actor string) {
 	c.End = append(c.End, End{Session: s.ID, At: at, Reason: why, Event: e})
 }
 
-// limitScan bounds how many records of one subject a login reads.
-const limitScan = 10_000
+// limitScan bounds how many records of one subject a login reads where sessions
+// are limited. It is above the greatest limit.
+const limitScan = 3000
 
 // limit holds a login against the number of the subject's live sessions. The
 // store compares the counter read here, so that two logins cannot both be last.
 func (a *Authority) limit(ctx context.Context, step *Creation, l Login) error {
-	tag := step.Session.ID.Tag()
-	q := ListQuery{Tag: &tag, Limit: 1000}
-	var live []Session
-	for read := 0; ; {
-		page, err := a.store.List(ctx, q)
-		if err != nil {
-			return unavailable("list", err)
-		}
-		if step.Count == nil {
-			step.Count = &page.Count
-		}
-		for i := range page.Sessions {
-			snap := &page.Sessions[i]
-			q.After = snap.Session.ID
-			set, err := a.atLeast(ctx, snap.Config)
-			if err != nil {
-				return err
-			}
-			if judge(snap, set.ring, step.Session.CreatedAt) == nil && snap.Session.ID != l.Replaces {
-				live = append(live, snap.Session)
-			}
-		}
-		if read += len(page.Sessions); !page.More {
-			break
-		}
-		if read >= limitScan {
-			return fmt.Errorf("%w: more than %d recorded", ErrLimit, limitScan)
+	tag, now := step.Session.ID.Tag(), step.Session.CreatedAt
+	live, count, whole, err := a.live(ctx, tag, now)
+	if err == nil && !whole {
+		// A machine that logs in all day leaves more behind than a login can read.
+		if err = a.forgetEnded(ctx, tag, now); err == nil {
+			live, count, whole, err = a.live(ctx, tag, now)
 		}
 	}
+	if err != nil {
+		return err
+	}
+	if !whole {
+		return fmt.Errorf("%w: more than %d recorded", ErrLimit, limitScan)
+	}
+	step.Count = &count
+	live = slices.DeleteFunc(live, func(s Session) bool { return s.ID == l.Replaces })
 	over := len(live) + 1 - a.max
 	if over <= 0 {
 		return nil
@@ -398,6 +386,55 @@ func (a *Authority) limit(ctx context.Context, step *Creation, l Login) error {
 	slices.SortFunc(live, func(x, y Session) int { return x.CreatedAt.Compare(y.CreatedAt) })
 	for i := range live[:over] {
 		step.end(&live[i], ReasonLimit, ActorSelf)
+	}
+	return nil
+}
+
+// live reads a subject's live sessions and its creation counter. It is not whole
+// where more are recorded than a login reads.
+func (a *Authority) live(ctx context.Context, tag Tag, now time.Time) (live []Session, count uint64, whole bool, err error) {
+	q := ListQuery{Tag: &tag, Limit: 1000}
+	for read := 0; read < limitScan; {
+		page, err := a.store.List(ctx, q)
+		if err != nil {
+			return nil, 0, false, unavailable("list", err)
+		}
+		if read == 0 {
+			count = page.Count
+		}
+		for i := range page.Sessions {
+			snap := &page.Sessions[i]
+			q.After = snap.Session.ID
+			set, err := a.atLeast(ctx, snap.Config)
+			if err != nil {
+				return nil, 0, false, err
+			}
+			if judge(snap, set.ring, now) == nil {
+				live = append(live, snap.Session)
+			}
+		}
+		if read += len(page.Sessions); !page.More {
+			return live, count, true, nil
+		}
+	}
+	return live, count, false, nil
+}
+
+// forgetEnded forgets the ended sessions of a subject before their retention is
+// over. The audit log keeps what happened.
+func (a *Authority) forgetEnded(ctx context.Context, tag Tag, now time.Time) error {
+	step := PurgeStep{Limit: purgeStep, Tag: &tag, Drop: func(snap *Snapshot) bool {
+		set, err := a.atLeast(ctx, snap.Config)
+		return err == nil && judge(snap, set.ring, now) != nil
+	}}
+	for range purgeSteps {
+		done, err := a.store.Purge(ctx, step)
+		if err != nil {
+			return unavailable("purge", err)
+		}
+		if step.Cursor = done.Cursor; step.Cursor == nil {
+			break
+		}
 	}
 	return nil
 }

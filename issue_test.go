@@ -527,3 +527,34 @@ func TestClientsAtTheLimitCanStillBeChanged(t *testing.T) {
 		t.Errorf("one that is there: %v", err)
 	}
 }
+
+// TestLimitDoesNotLockOutWhoLogsInOften: what a subject has left behind does not
+// count against it, however much it is.
+func TestLimitDoesNotLockOutWhoLogsInOften(t *testing.T) {
+	w := newWorld(t)
+	w.client(forms[1])
+	together(64, func(int) {
+		for range 50 {
+			g, err := w.Issue(context.Background(), rescind.Login{Subject: "machine", Client: forms[1].ID})
+			if err == nil {
+				_, err = w.Logout(context.Background(), g.AccessToken.Reveal(), false)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	w.conf.MaxSessions, w.conf.LimitPolicy = 2, rescind.LimitEndOldest
+	w.start()
+	var last [2]rescind.Grant
+	for i := range 4 {
+		w.clock.Advance(time.Millisecond)
+		last[i%2] = w.login("machine", forms[1].ID)
+	}
+	w.alive(last[0].AccessToken)
+	w.alive(last[1].AccessToken)
+	page, err := w.Sessions(context.Background(), rescind.SessionQuery{Subject: "machine", State: rescind.StateActive})
+	if err != nil || len(page.Sessions) != 2 {
+		t.Errorf("%d live sessions, %v", len(page.Sessions), err)
+	}
+}

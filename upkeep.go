@@ -13,7 +13,8 @@ const (
 	CutoffMemory = MaxLifetime + 24*time.Hour
 	feedMemory   = 10 * time.Minute
 	purgeStep    = 1000 // records and entries read by one step
-	purgeSteps   = 64   // steps of one upkeep
+	purgeSteps   = 1000 // steps of one upkeep, which is a million a minute
+	upkeepTime   = 10 * time.Second
 )
 
 // keepUp runs Upkeep until the Authority is closed, so that nobody has to
@@ -53,7 +54,11 @@ func (a *Authority) Upkeep(ctx context.Context) (Purged, error) {
 		CutoffsBefore: now.Add(-CutoffMemory),
 	}
 	var sum Purged
+	begun := time.Now()
 	for range purgeSteps {
+		if time.Since(begun) > upkeepTime {
+			break // the rest in a minute
+		}
 		step.Cursor = a.cursor
 		done, err := a.store.Purge(ctx, step)
 		if err != nil {
