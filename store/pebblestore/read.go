@@ -3,6 +3,7 @@ package pebblestore
 import (
 	"bytes"
 	"context"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -19,6 +20,7 @@ func (s *Store) Lookup(ctx context.Context, id rescind.SessionID) (rescind.Snaps
 }
 
 func (s *Store) lookup(ctx context.Context, id *rescind.SessionID) (rescind.Snapshot, error) {
+	var patience time.Time // writes that keep coming must not keep a reader for ever
 	for {
 		snap, wait, err := s.read(id)
 		if err != nil {
@@ -26,6 +28,12 @@ func (s *Store) lookup(ctx context.Context, id *rescind.SessionID) (rescind.Snap
 		}
 		if wait == 0 {
 			return snap, nil
+		}
+		switch now := time.Now(); {
+		case patience.IsZero():
+			patience = now.Add(s.timeout)
+		case now.After(patience):
+			return rescind.Snapshot{}, unavailable("look-up", errUnsettled)
 		}
 		if err := s.await(ctx, wait); err != nil {
 			return rescind.Snapshot{}, err
