@@ -142,6 +142,9 @@ func TestUnavailableStoreAnswersNothing(t *testing.T) {
 			"authenticate": func(ctx context.Context) error { _, err := w.Authenticate(ctx, "app", "x"); return err },
 			"ready":        w.Ready,
 		} {
+			if fault == storetest.Hang && (name == "logout" || name == "revoke") {
+				continue // they go on for longer than this test has time
+			}
 			bounded, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 			if err := do(bounded); !errors.Is(err, rescind.ErrUnavailable) || errors.Is(err, rescind.ErrInactive) {
 				t.Errorf("%s with fault %d: %v", name, fault, err)
@@ -182,6 +185,62 @@ func TestReuseIsOnlyToldOnceTheSessionHasEnded(t *testing.T) {
 		}
 		if _, err := w.refresh("app", g.RefreshToken); !errors.Is(err, rescind.ErrReuse) && !errors.Is(err, rescind.ErrRevoked) {
 			t.Fatalf("%v", err)
+		}
+		w.dead("app", g)
+	}
+}
+
+// hangUp cancels the caller's context in the middle of the first ending.
+type hangUp struct {
+	rescind.Store
+	cancel context.CancelFunc
+}
+
+func (h hangUp) End(ctx context.Context, e rescind.End) (rescind.Ended, error) {
+	h.cancel()
+	return h.Store.End(ctx, e)
+}
+
+func (h hangUp) MoveCutoff(ctx context.Context, m rescind.CutoffMove) (rescind.Position, error) {
+	h.cancel()
+	return h.Store.MoveCutoff(ctx, m)
+}
+
+// TestHangingUpDoesNotCancelAnEnding: a browser that is closed in the middle of a
+// logout, and a thief who hangs up when his reuse is noticed.
+func TestHangingUpDoesNotCancelAnEnding(t *testing.T) {
+	for name, end := range map[string]func(context.Context, *world, rescind.Grant) error{
+		"logout": func(ctx context.Context, w *world, g rescind.Grant) error {
+			_, err := w.Logout(ctx, g.AccessToken.Reveal(), false)
+			return err
+		},
+		"logout everywhere": func(ctx context.Context, w *world, g rescind.Grant) error {
+			_, err := w.Logout(ctx, g.AccessToken.Reveal(), true)
+			return err
+		},
+		"revocation": func(ctx context.Context, w *world, g rescind.Grant) error {
+			_, err := w.Revoke(ctx, rescind.Revocation{Selector: rescind.Selector{Session: g.Session}})
+			return err
+		},
+		"reuse": func(ctx context.Context, w *world, g rescind.Grant) error {
+			w.mustRefresh("app", g.RefreshToken)
+			w.clock.Advance(2 * time.Minute)
+			if _, err := w.Refresh(ctx, rescind.Refresh{Token: g.RefreshToken.Reveal()}); !errors.Is(err, rescind.ErrReuse) {
+				return err
+			}
+			return nil
+		},
+	} {
+		w := newWorld(t)
+		ctx, cancel := context.WithCancel(context.Background())
+		w.conf.Store = hangUp{w.store, cancel}
+		w.start()
+		g := w.login("alice", "app")
+		if err := end(ctx, w, g); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if ctx.Err() == nil {
+			t.Errorf("%s: nobody hung up: the test tests nothing", name)
 		}
 		w.dead("app", g)
 	}

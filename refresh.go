@@ -148,6 +148,8 @@ func (a *Authority) endReused(ctx context.Context, s *Session, actor, detail str
 	now := a.store.Now()
 	e := s.event(EventSessionEnded, actor, now)
 	e.Reason, e.Detail = string(ReasonReuse), detail
+	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), endTime) // a thief who hangs up gains nothing
+	defer done()
 	if _, err := a.store.End(ctx, End{Session: s.ID, At: now, Reason: ReasonReuse, Event: e}); err != nil {
 		return unavailable("end", err)
 	}

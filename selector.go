@@ -82,14 +82,34 @@ func (r *Revocation) validate() error {
 	return nil
 }
 
+// endTime bounds an ending that goes on by itself. Stores give up sooner.
+const endTime = 5 * time.Second
+
+// detach frees an ending from the one who asked for it.
+func detach(ctx context.Context) (context.Context, context.CancelFunc, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, nil, unavailable("not begun", err)
+	}
+	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), endTime)
+	return ctx, done, nil
+}
+
 // Revoke ends what the selector names. When it returns without error, every
 // check that begins afterwards, on any guard, on any node, fails. Ending what has
 // ended is no error, and no less certain. After an error that wraps
 // ErrUnavailable the outcome is unknown: repeat it.
+//
+// Once begun it goes on although ctx is cancelled: who hangs up in the middle of
+// a logout meant it.
 func (a *Authority) Revoke(ctx context.Context, r Revocation) (Receipt, error) {
 	if err := r.validate(); err != nil {
 		return Receipt{}, err
 	}
+	ctx, done, err := detach(ctx)
+	if err != nil {
+		return Receipt{}, err
+	}
+	defer done()
 	switch {
 	case r.Token != "":
 		return a.revokeToken(ctx, r)
@@ -308,7 +328,14 @@ func (a *Authority) dryRun(ctx context.Context, r Revocation, match func(*Sessio
 // A session that has ended or been purged already is no error; a forged token
 // wraps ErrInactive. With all, every session of the subject ends: that needs a
 // token that stands, and a client that allows it (else ErrForbidden).
+//
+// Like Revoke, it goes on once it has begun.
 func (a *Authority) Logout(ctx context.Context, token string, all bool) (Receipt, error) {
+	ctx, done, err := detach(ctx)
+	if err != nil {
+		return Receipt{}, err
+	}
+	defer done()
 	set, p, snap, err := a.read(ctx, token)
 	if err != nil {
 		return Receipt{}, err
