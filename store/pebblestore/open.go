@@ -277,7 +277,7 @@ func (s *Store) options(cacheSize int64, logger pebble.Logger) *pebble.Options {
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
 	}
 	for i := range o.Levels {
-		o.Levels[i].BlockSize = 4 << 10
+		o.Levels[i].BlockSize = 2 << 10
 		o.Levels[i].IndexBlockSize = 64 << 10
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 		// Records are small as they are; reading one must not cost a block's
