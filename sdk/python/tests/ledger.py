@@ -15,7 +15,7 @@ import time
 
 from rescind import Client
 
-SECRET = "a-secret%3A+/=&?:with~what*needs#encoding"
+SECRET = "a-secret-of/this=test&with:what*needs?#encoding"
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 
 CONFIGURATION = """
@@ -76,6 +76,7 @@ class Server:
     def freeze(self) -> None:
         assert self.process is not None
         self.process.send_signal(signal.SIGSTOP)
+        os.waitpid(self.process.pid, os.WUNTRACED)  # until every thread has stopped
 
     def thaw(self) -> None:
         assert self.process is not None

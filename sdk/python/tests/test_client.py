@@ -9,6 +9,7 @@ import socket
 import ssl
 import subprocess
 import tempfile
+import threading
 import time
 import unittest
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,8 @@ import rescind
 from rescind import Client, Device, Inactive, InsufficientScope, Invalid, NotFound, Unavailable, Want
 
 from .ledger import SECRET, Impostor, Server, always, answer, receive
+
+IN_TIME = 2.0  # a deadline of half a second, on a busy machine
 
 GOOD = {
     "active": True,
@@ -220,7 +223,7 @@ class AgainstTheServer(unittest.TestCase):
                 began = time.monotonic()
                 with self.assertRaises(Unavailable):
                     call(grant.access_token)
-                self.assertLess(time.monotonic() - began, 0.8)
+                self.assertLess(time.monotonic() - began, IN_TIME)
         finally:
             self.server.thaw()
         # The logout may have happened or not; the answer is a certain one again.
@@ -242,7 +245,7 @@ class AgainstImpostors(unittest.TestCase):
         began = time.monotonic()
         with self.assertRaises(Unavailable) as caught:
             (call or (lambda c: c.check("token")))(client)
-        self.assertLess(time.monotonic() - began, 0.8)
+        self.assertLess(time.monotonic() - began, IN_TIME)
         return caught.exception
 
     def test_the_good_answer_is_good(self) -> None:
@@ -348,7 +351,7 @@ class AgainstImpostors(unittest.TestCase):
 
         def silent(connection: socket.socket, number: int) -> None:
             receive(connection)
-            time.sleep(1.5)
+            time.sleep(4)
 
         for serve in (dribble, headers, interim, chunks, silent):
             for call in ("check", "login"):
@@ -357,7 +360,7 @@ class AgainstImpostors(unittest.TestCase):
                     began = time.monotonic()
                     with self.assertRaises(Unavailable):
                         getattr(client, call)("token")
-                    self.assertLess(time.monotonic() - began, 0.8)
+                    self.assertLess(time.monotonic() - began, IN_TIME)
 
     def test_answers_are_bounded(self) -> None:
         def endless(head: bytes, more: bytes):  # type: ignore[no-untyped-def]
@@ -379,11 +382,11 @@ class AgainstImpostors(unittest.TestCase):
             "chunks": endless(kind + b"Transfer-Encoding: chunked\r\n\r\n", b"1000\r\n" + b" " * 4096 + b"\r\n"),
         }.items():
             with self.subTest(name):
-                client, _ = self.pretend(serve, timeout=5)
+                client, _ = self.pretend(serve, timeout=10)
                 began = time.monotonic()
                 with self.assertRaises(Unavailable):
                     client.check("token")
-                self.assertLess(time.monotonic() - began, 2)  # by its size, not by the deadline
+                self.assertLess(time.monotonic() - began, 5)  # by its size, not by the deadline
 
     def test_a_broken_connection_is_tried_once_more(self) -> None:
         def second(connection: socket.socket, number: int) -> None:
@@ -431,17 +434,26 @@ class AgainstImpostors(unittest.TestCase):
 
     def test_an_answer_too_many_never_reaches_the_next_call(self) -> None:
         extra = answer(json.dumps({**GOOD, "sub": "somebody else"}))
+        sent = threading.Event()
 
-        def twice(connection: socket.socket, number: int) -> None:
+        def together(connection: socket.socket, number: int) -> None:
+            while receive(connection):
+                connection.sendall(answer(json.dumps(GOOD)) + extra)
+                sent.set()
+
+        def later(connection: socket.socket, number: int) -> None:
             while receive(connection):
                 connection.sendall(answer(json.dumps(GOOD)))
-                time.sleep(0.05)
+                time.sleep(0.1)
                 connection.sendall(extra)
+                sent.set()
 
-        client, _ = self.pretend(twice)
-        for _ in range(4):
-            self.assertEqual(client.check("token").subject, "ada")
-            time.sleep(0.1)
+        for serve in (together, later):
+            client, _ = self.pretend(serve)
+            for _ in range(4):
+                sent.clear()
+                self.assertEqual(client.check("token").subject, "ada")
+                self.assertTrue(sent.wait(5))
 
     def test_a_name_that_is_not_resolved_is_unavailable_in_time(self) -> None:
         client = Client("http://rescind.localhost:1", "backend", SECRET, timeout=0.4)
@@ -452,14 +464,14 @@ class AgainstImpostors(unittest.TestCase):
             if options.get("flags"):
                 return resolve(host, *args, **options)  # type: ignore[arg-type]
             asked.append(host)
-            time.sleep(1)
+            time.sleep(4)
             raise socket.gaierror("no such name")
 
         with mock.patch("socket.getaddrinfo", slow), ThreadPoolExecutor(4) as threads:
             began = time.monotonic()
             for error in threads.map(lambda _: self.assertRaises(Unavailable, client.check, "token"), range(4)):
                 self.assertIsNone(error)
-            self.assertLess(time.monotonic() - began, 0.8)
+            self.assertLess(time.monotonic() - began, IN_TIME)
             self.assertEqual(len(asked), 1)  # all wait for the same answer
 
     def test_the_server_is_verified(self) -> None:
@@ -494,14 +506,14 @@ class AgainstImpostors(unittest.TestCase):
             Client(f"https://localhost:{port}", "backend", SECRET, tls=lax)
 
         def mute(connection: socket.socket, number: int) -> None:
-            time.sleep(1.5)
+            time.sleep(4)
 
         impostor = Impostor(mute)
         self.addCleanup(impostor.stop)
         began = time.monotonic()
         with self.assertRaises(Unavailable):
             Client(impostor.url.replace("http:", "https:"), "backend", SECRET, ca_file=cert, timeout=0.4).check("token")
-        self.assertLess(time.monotonic() - began, 0.7)
+        self.assertLess(time.monotonic() - began, IN_TIME)
 
 
 class Construction(unittest.TestCase):
