@@ -108,7 +108,7 @@ func judge(err error) *fault {
 		}
 		f := &fault{status: v.status, code: v.code, detail: v.detail, cause: err}
 		if f.detail == "" {
-			f.detail = strings.TrimPrefix(err.Error(), rescind.ErrInvalid.Error()+": ")
+			f.detail = strings.TrimPrefix(err.Error(), v.is.Error()+": ") // the code says it
 		}
 		if f.status == http.StatusServiceUnavailable {
 			f.retry = retryUnavailable

@@ -15,7 +15,7 @@ import (
 // seconds.
 type sessionRequest struct {
 	Subject          string            `json:"subject" maxLength:"255" description:"The user, in the application's own words: printable ASCII without spaces."`
-	ClientID         string            `json:"client_id,omitempty" description:"Default: the caller. Another one needs the role admin."`
+	ClientID         string            `json:"client_id,omitempty" description:"Default: the caller. Another one takes issues_for, or the role admin."`
 	Audience         audience          `json:"audience,omitempty"`
 	Scope            string            `json:"scope,omitempty" maxLength:"1024"`
 	Claims           json.RawMessage   `json:"claims,omitempty" description:"An object of at most 4 KiB without registered names."`
