@@ -54,3 +54,15 @@ func TestCaddy(t *testing.T) {
 	spawn(t, cmd, g.gateway)
 	g.suite(t)
 }
+
+func TestHAProxy(t *testing.T) {
+	g, dir := build(t, "haproxy"), t.TempDir()
+	g.configure(t, "haproxy/haproxy.cfg", filepath.Join(dir, "haproxy.cfg"))
+	lua, err := filepath.Abs(filepath.Join(folder, "haproxy", "rescind.lua"))
+	must(t, err)
+	must(t, os.Symlink(lua, filepath.Join(dir, "rescind.lua")))
+	cmd := exec.Command("haproxy", "-db", "-f", "haproxy.cfg")
+	cmd.Dir = dir
+	spawn(t, cmd, g.gateway)
+	g.suite(t)
+}

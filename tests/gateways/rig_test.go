@@ -3,6 +3,8 @@ package gateways
 import (
 	"bufio"
 	"bytes"
+	"crypto/sha1"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -250,7 +252,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.seen = append(a.seen, r)
 	a.mu.Unlock()
 	if strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
-		a.echo(w)
+		a.echo(w, r.Header.Get("Sec-WebSocket-Key"))
 		return
 	}
 	w.Header().Set("X-Api", "yes")
@@ -262,15 +264,18 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(body) // a gateway that has gone away is no fault
 }
 
-// echo is all that a WebSocket is to a gateway: a connection in both directions.
-func (a *api) echo(w http.ResponseWriter) {
+// echo is all that a WebSocket is to a gateway: a handshake (RFC 6455 section 4.2.2)
+// and a connection in both directions.
+func (a *api) echo(w http.ResponseWriter, key string) {
 	conn, rw, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
 	defer conn.Close()
-	_, _ = conn.Write([]byte("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"))
+	accept := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
+	_, _ = fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n",
+		base64.StdEncoding.EncodeToString(accept[:]))
 	if line, err := rw.ReadString('\n'); err == nil {
 		_, _ = conn.Write([]byte("echo " + line))
 	}

@@ -289,8 +289,8 @@ func (g *rig) cookie(t *testing.T) {
 		{"X-Forwarded-Method: GET", "X-Original-Method: GET", "X-HTTP-Method-Override: GET"},
 	} {
 		what := fmt.Sprint("POST ", header)
-		if a := g.send(t, "POST", "/notes", append(header, cookie, "Content-Length: 0")...); a.status != 403 {
-			t.Errorf("%s: %d", what, a.status)
+		if a := g.send(t, "POST", "/notes", append(header, cookie, "Content-Length: 0")...); a.status != 403 || a.header["Www-Authenticate"] != nil {
+			t.Errorf("%s: %d %v", what, a.status, a.header)
 		}
 		g.closed(t, what)
 	}
