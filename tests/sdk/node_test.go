@@ -42,7 +42,7 @@ func TestNode(t *testing.T) {
 // absentNode names the commands that are not there.
 func absentNode() string {
 	var absent []string
-	for _, command := range []string{"node", "npm", "tar"} {
+	for _, command := range []string{"node", "npm", "openssl", "tar"} {
 		if _, err := exec.LookPath(command); err != nil {
 			absent = append(absent, command)
 		}

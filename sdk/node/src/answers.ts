@@ -4,7 +4,7 @@ import { retryAfter } from './errors.js'
 export interface Answer {
   readonly status: number
   readonly headers: Readonly<Record<string, string>>
-  readonly body?: Readonly<Record<string, unknown>>
+  readonly body?: object
 }
 
 interface Denial { status: number; code: string; about: string; challenge: boolean }

@@ -231,7 +231,7 @@ export class Client implements Checker, Sessions {
       reply = await this.#transport.send(call)
     } catch (err) {
       if (err instanceof NoAnswer) throw unknown(call.path, err.message, err.cause)
-      throw unknown(call.path, 'the request could not be sent')
+      throw unknown(call.path, 'the request could not be sent', err)
     }
     if (reply.status !== status) throw this.#refusal(call, reply, token)
     if (reply.type !== 'application/json') throw unknown(call.path, 'the answer is no JSON')

@@ -92,10 +92,10 @@ export function rescind(options: RescindOptions = {}): Rescind {
 
   return {
     client,
-    login(request, login, loginOptions) {
+    async login(request, login, loginOptions) {
       const response = (request as { res?: unknown }).res
       if (!isResponse(response)) throw new InvalidError('login: this is no request of Express')
-      return flows.login(request, new Response(response), login, loginOptions)
+      return await flows.login(request, new Response(response), login, loginOptions)
     },
     refresh: () => answering((request, response) => flows.refresh(request, response)),
     logout: () => answering((request, response) => flows.logout(request, response, false)),

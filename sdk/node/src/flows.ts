@@ -121,7 +121,7 @@ export class Flows {
       if (!jar || kept.denied === 'noCredentials') {
         const sent = await bodyToken(request)
         if (sent.denied) return this.#deny(sent.denied)
-        return { status: 200, headers: noStore, body: { ...await this.#sessions.refresh(sent.token) } }
+        return { status: 200, headers: noStore, body: await this.#sessions.refresh(sent.token) }
       }
       if (kept.denied) return this.#deny(kept.denied)
       const flight = new Flight(jar.all(request), response)

@@ -38,7 +38,8 @@ export class NoAnswer extends Error {
  */
 export class Transport {
   readonly base: string
-  readonly #url: URL
+  readonly #to: http.RequestOptions
+  readonly #prefix: string // in front of every path
   readonly #own: boolean
   readonly #agent: http.Agent
   readonly #request: typeof http.request
@@ -53,12 +54,13 @@ export class Transport {
       throw new InvalidError('http:// to a host that is not loopback shows secrets and tokens to everybody on the way: use https://, or allowHttp')
     }
     const kind = url.protocol === 'https:' ? https : http
-    this.#url = url
+    this.#prefix = url.pathname.replace(/\/+$/, '')
     this.#request = kind.request
     this.#own = agent === undefined
     this.#agent = agent ?? new kind.Agent({ keepAlive: true, maxSockets, maxFreeSockets: maxSockets, timeout: 60_000 })
     this.#timeout = timeout
-    this.base = url.origin + url.pathname.replace(/\/+$/, '')
+    this.#to = { protocol: url.protocol, hostname: url.hostname.replace(/^\[|\]$/g, ''), port: url.port, agent: this.#agent, maxHeaderSize: maxHeader }
+    this.base = url.origin + this.#prefix
   }
 
   /**
@@ -83,17 +85,13 @@ export class Transport {
 
   #attempt(call: Call, timeout: number): Promise<Reply> {
     return new Promise((resolve, reject) => {
-      const url = this.#url
       const headers: http.OutgoingHttpHeaders = { accept: 'application/json', 'user-agent': 'rescind-node' }
       if (call.authorization) headers.authorization = call.authorization
       if (call.body !== undefined) {
         headers['content-type'] = call.type
         headers['content-length'] = Buffer.byteLength(call.body)
       }
-      const request = this.#request({
-        protocol: url.protocol, hostname: url.hostname.replace(/^\[|\]$/g, ''), port: url.port, method: call.method,
-        path: url.pathname.replace(/\/+$/, '') + call.path, headers, agent: this.#agent, maxHeaderSize: maxHeader,
-      })
+      const request = this.#request({ ...this.#to, method: call.method, path: this.#prefix + call.path, headers })
       let settled = false
       const timer = setTimeout(() => {
         this.#forgetIdle()

@@ -1,5 +1,10 @@
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { Agent } from 'node:https'
 import { createRequire } from 'node:module'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { inspect } from 'node:util'
 import {
@@ -244,6 +249,31 @@ test('an error of either copy of the package is an instance for both', async () 
   assert.ok(!(new Error('x') instanceof RescindError) && !(null instanceof RescindError) && !({ kind: 'inactive' } instanceof InactiveError))
   class Mine extends InactiveError {}
   assert.ok(new Mine() instanceof Mine && new Mine() instanceof InactiveError && !(err instanceof Mine))
+})
+
+test('over TLS, a server counts only if its certificate does', async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'rescind-node-tls-'))
+  const [cert, key] = [join(dir, 'tls.crt'), join(dir, 'tls.key')]
+  execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2', '-subj', '/CN=localhost',
+    '-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', key, '-out', cert], { stdio: 'ignore' })
+  const own = await Server.start(`tls: {cert_file: ${cert}, key_file: ${key}}\n`)
+  const agent = new Agent({ keepAlive: true, ca: readFileSync(cert) })
+  const [trusting, wary] = [rescind({ ...own.options, agent }), rescind(own.options)]
+  try {
+    assert.match(own.url, /^https:/)
+    const grant = await trusting.login({ subject: 'ada' })
+    assert.equal((await trusting.check(grant.access_token)).subject, 'ada')
+    await assert.rejects(wary.check(grant.access_token), isUnavailable)
+    await assert.rejects(wary.login({ subject: 'ada' }), isUnavailable)
+    await assert.rejects(rescind({ ...own.options, url: own.url.replace('https', 'http') }).check(grant.access_token), isUnavailable)
+    await trusting.logout(grant.access_token)
+    await assert.rejects(trusting.check(grant.access_token), isInactive)
+  } finally {
+    agent.destroy()
+    wary.close()
+    await own.stop()
+    rmSync(dir, { recursive: true, force: true })
+  }
 })
 
 test('a server that is frozen or gone is unavailable within the time-out, and comes back by itself', async () => {
