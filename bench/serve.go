@@ -32,7 +32,7 @@ type target struct {
 	requests string // a file
 	want     string
 
-	answers, p50, p99, busy, generator series // of the rounds that count
+	p50, p99, busy, generator series // of the rounds that count
 }
 
 // httpRows compares checks over HTTP with a handler that does nothing.

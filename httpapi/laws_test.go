@@ -268,7 +268,7 @@ func TestNoTraceOfATokenStays(t *testing.T) {
 	for _, s := range spans.GetSpans() {
 		traced.WriteString(s.Name)
 		for _, a := range s.Attributes {
-			traced.WriteString(string(a.Key) + "=" + a.Value.Emit() + " ")
+			traced.WriteString(string(a.Key) + "=" + a.Value.String() + " ")
 		}
 	}
 	if traced.Len() == 0 || log.String() == "" {

@@ -119,7 +119,7 @@ func TestTokenIsRFC9068(t *testing.T) {
 			if err := json.Unmarshal(r.JWKS(), &set); err != nil {
 				t.Fatal(err)
 			}
-			parsed, err := jose.ParseSigned(token, []jose.SignatureAlgorithm{jose.SignatureAlgorithm(alg)})
+			parsed, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.SignatureAlgorithm(alg)})
 			if err != nil {
 				t.Fatal(err)
 			}
