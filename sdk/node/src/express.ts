@@ -40,6 +40,16 @@ declare global {
 /** A handler as Express, connect and their like take it. */
 export type Handler = (request: IncomingMessage, response: ServerResponse, next: (error?: unknown) => void) => void
 
+/** What requireToken needs, and of whom it does not. */
+export interface GuardOptions extends Need {
+  /**
+   * Paths, from the root and letter by letter, whose POST requests pass without a
+   * token: login, refresh and logout, where the guard stands in front of them. An
+   * expired access token must be able to log out.
+   */
+  except?: readonly string[]
+}
+
 /** Everything an Express application needs. */
 export interface Rescind extends Checker {
   readonly client: Client
@@ -62,7 +72,7 @@ export interface Rescind extends Checker {
   logoutAll(): Handler
 
   /** Lets requests pass whose token is good for what is needed. */
-  requireToken(need?: Need): Handler
+  requireToken(options?: GuardOptions): Handler
 
   check(token: string, want?: Want): Promise<Access>
   sessions(query?: SessionQuery): Promise<SessionPage>
@@ -101,8 +111,12 @@ export function rescind(options: RescindOptions = {}): Rescind {
     logout: () => answering((request, response) => flows.logout(request, response, false)),
     logoutAll: () => answering((request, response) => flows.logout(request, response, true)),
     requireToken(given = {}) {
-      const want = need('requireToken', given)
+      if (typeof given !== 'object' || given === null) throw new InvalidError("requireToken: give an object, as in { scope: 'notes:read' }")
+      const { except = [], ...rest } = given
+      const want = need('requireToken', rest)
+      if (!Array.isArray(except) || !except.every(path => /^\/[^?#]*$/.test(path))) throw new InvalidError('requireToken: except is a list of paths, each with a slash in front')
       return (request, response, next) => {
+        if (request.method === 'POST' && except.includes(pathOf(request))) return next()
         void flows.judge(request, want).then(verdict => {
           if ('answer' in verdict) return send(response, verdict.answer)
           ;(request as { auth?: Access }).auth = verdict.access
@@ -119,6 +133,12 @@ export function rescind(options: RescindOptions = {}): Rescind {
     checkJwt: hook => checkJwt(checker, hook),
     close: () => client.close(),
   }
+}
+
+// The path as it came, whatever routers in between have cut off it.
+function pathOf(request: IncomingMessage): string {
+  const url = (request as { originalUrl?: unknown }).originalUrl ?? request.url
+  return String(url).split('?', 1)[0]!
 }
 
 function send(response: ServerResponse, answer: Answer): void {

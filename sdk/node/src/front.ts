@@ -23,7 +23,6 @@ export function assemble(options: RescindOptions): { client: Client; flows: Flow
 
 /** Reads what a route needs: one that was misunderstood would protect less than was meant. */
 export function need(what: string, given: Need): Want {
-  if (typeof given !== 'object' || given === null) throw new InvalidError(`${what}: give an object, as in { scope: 'notes:read' }`)
   onlyKnown(what, given, ['scope', 'audience'])
   for (const value of [given.scope, given.audience]) {
     if (value !== undefined && !list(value).every(v => typeof v === 'string' && v.trim() !== '')) throw new InvalidError(`${what}: a scope or audience is a text, or a list of them`)

@@ -426,7 +426,7 @@ test('cookies: options', async () => {
 
 test('a protection that was misunderstood is refused', async () => {
   const r = rescind(server.options)
-  for (const need of [{ scopes: 'a' }, { scope: '' }, { scope: [] }, { scope: ['a', 7] }, { audience: '' }, 'a', null]) {
+  for (const need of [{ scopes: 'a' }, { scope: '' }, { scope: [] }, { scope: ['a', 7] }, { audience: '' }, 'a', null, { except: '/logout' }, { except: ['logout'] }, { except: ['/a?b'] }]) {
     assert.throws(() => r.requireToken(need), InvalidError, JSON.stringify(need))
   }
   assert.throws(() => rescind({ ...server.options, cookie: true }), InvalidError)
@@ -492,6 +492,36 @@ test('a wrong client secret logs nobody out', async () => {
   assert.equal((await send(app.url, 'POST', '/login', { body: {} })).status, 500)
   good.close()
   app.close()
+})
+
+test('behind a guard in front of everything, what is excepted still logs in, refreshes and logs out', async () => {
+  for (const express of [express5, express4]) {
+    const r = rescind(server.options)
+    const app = express()
+    app.use(r.requireToken({ except: ['/auth/login', '/auth/refresh', '/auth/logout'] }))
+    const auth = express.Router()
+    auth.post('/login', (q, s, next) => { r.login(q, { subject: 'ada', expires_in: 1 }).then(g => s.json(g), next) })
+    auth.post('/refresh', r.refresh())
+    auth.all('/logout', r.logout())
+    app.use('/auth', auth)
+    app.all('/*rest'.slice(0, express === express5 ? 6 : 2), (q, s) => s.json('seen'))
+    const listener = app.listen(0, '127.0.0.1')
+    await once(listener, 'listening')
+    const url = `http://127.0.0.1:${listener.address().port}`
+    const { access_token: token, refresh_token } = (await send(url, 'POST', '/auth/login?next=/')).json
+    assert.equal((await send(url, 'POST', '/auth/refresh', { body: { refresh_token } })).status, 200)
+    await sleep(2100)
+    for (const [method, path] of [
+      ['GET', '/auth/logout'], ['POST', '/AUTH/logout'], ['POST', '/auth/logout/'], ['POST', '/auth//logout'], ['POST', '/auth/%6cogout'], ['POST', '/auth/logout/../../x'],
+      ['POST', '/x?/auth/logout'], ['PUT', '/auth/login'], ['POST', '/x/auth/logout'],
+    ]) {
+      is401(await send(url, method, path, { headers: bearer(token) }))
+    }
+    assert.equal((await send(url, 'POST', '/auth/logout', { headers: bearer(token) })).status, 204)
+    is401(await send(url, 'POST', '/auth/refresh', { body: { refresh_token } }))
+    listener.close()
+    r.close()
+  }
 })
 
 test('an answer that came meanwhile is left alone', async () => {
