@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -48,8 +47,11 @@ flask_app = app.wsgi_app
 
 
 def named(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    began = time.monotonic()
+
     def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
-        return start_response(status, [*headers, ("X-Process", f"{os.getpid()}"), ("X-Thread", threading.current_thread().name)], *more)
+        own = [("X-Process", f"{os.getpid()}"), ("X-Took", f"{time.monotonic() - began}")]
+        return start_response(status, [*headers, *own], *more)
 
     return flask_app(environ, start)
 

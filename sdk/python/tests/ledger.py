@@ -117,8 +117,8 @@ class Impostor:
                 connection, _ = self.listener.accept()
             except OSError:
                 return
-            threading.Thread(target=self._serve, args=(connection, self.connections), daemon=True).start()
             self.connections += 1
+            threading.Thread(target=self._serve, args=(connection, self.connections - 1), daemon=True).start()
 
     def _serve(self, connection: socket.socket, number: int) -> None:
         with connection:
