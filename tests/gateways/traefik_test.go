@@ -1,0 +1,155 @@
+package gateways
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/goccy/go-yaml"
+)
+
+// traefik is what its configuration says.
+type traefik struct {
+	HTTP struct {
+		Routers map[string]struct {
+			Rule        string
+			Priority    int
+			Middlewares []string
+			Service     string
+		}
+		Middlewares map[string]struct {
+			ForwardAuth *struct {
+				Address             string
+				AuthResponseHeaders []string `yaml:"authResponseHeaders"`
+			} `yaml:"forwardAuth"`
+			Headers *struct {
+				CustomRequestHeaders map[string]string `yaml:"customRequestHeaders"`
+			}
+		}
+		Services map[string]any
+	}
+}
+
+func readTraefik(t *testing.T) traefik {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(folder, "traefik", "dynamic.yaml"))
+	must(t, err)
+	var c traefik
+	must(t, yaml.UnmarshalWithOptions(text, &c, yaml.Strict()))
+	return c
+}
+
+// replay does to a request what Traefik documents for the middlewares of a router,
+// against the real server. It returns what the client is told, or what the API gets.
+func (c traefik) replay(t *testing.T, l *ledger, router, method string, in http.Header) (int, http.Header) {
+	t.Helper()
+	h := in.Clone()
+	for _, name := range c.HTTP.Routers[router].Middlewares {
+		m, known := c.HTTP.Middlewares[name]
+		if !known {
+			t.Fatalf("router %s: there is no middleware %s", router, name)
+		}
+		if m.Headers != nil {
+			for name, value := range m.Headers.CustomRequestHeaders {
+				if value == "" {
+					h.Del(name)
+				} else {
+					h.Set(name, value)
+				}
+			}
+		}
+		if m.ForwardAuth == nil {
+			continue
+		}
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, strings.Replace(m.ForwardAuth.Address, "127.0.0.1"+rescindPort, l.addr, 1), nil)
+		must(t, err)
+		req.Header = h.Clone()
+		req.Header.Del("Connection")
+		req.Header.Del("Upgrade")
+		for name, value := range map[string]string{"Method": method, "Proto": "https", "Host": "api.example.com", "Uri": "/notes?x=1", "For": "192.0.2.1"} {
+			req.Header.Set("X-Forwarded-"+name, value)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		must(t, err)
+		must(t, resp.Body.Close())
+		if resp.StatusCode < 200 || resp.StatusCode > 299 {
+			return resp.StatusCode, resp.Header
+		}
+		for _, name := range m.ForwardAuth.AuthResponseHeaders {
+			h.Del(name)
+			if values := resp.Header.Values(name); len(values) > 0 {
+				h[http.CanonicalHeaderKey(name)] = slices.Clone(values)
+			}
+		}
+	}
+	return http.StatusOK, h
+}
+
+// Traefik is in no Debian package. What it does with these middlewares is replayed.
+func TestTraefikReplayed(t *testing.T) {
+	t.Parallel()
+	c, l := readTraefik(t), startLedger(t)
+	token, ended, elsewhere := l.login(t, ""), l.login(t, ""), l.login(t, "", "https://elsewhere.example.com")
+	l.logout(t, ended)
+
+	forged := http.Header{"Connection": {"close, X-Rescind-Subject"}, "Upgrade": {"h2c"}}
+	for _, name := range []string{"subject", "session", "client", "scope"} {
+		for _, spelt := range []string{"x-rescind-", "x_rescind_", "x-rescind_", "x_rescind-"} {
+			forged[http.CanonicalHeaderKey(spelt+name)] = []string{"root", "root"}
+		}
+	}
+	with := func(more ...string) http.Header {
+		h := forged.Clone()
+		for i := 0; i < len(more); i += 2 {
+			h.Add(more[i], more[i+1])
+		}
+		return h
+	}
+	for router, r := range c.HTTP.Routers {
+		if _, known := c.HTTP.Services[r.Service]; !known || !strings.HasPrefix(r.Rule, "Host(`api.example.com`)") {
+			t.Errorf("router %s: %+v", router, r)
+		}
+		status, got := c.replay(t, l, router, "GET", with("Authorization", "Bearer "+token))
+		if subject := got.Get("X-Rescind-Subject"); status != 200 || (subject == "alice") == (router == "preflight") {
+			t.Errorf("%s: %d %v", router, status, got)
+		}
+		for name, values := range got {
+			if slices.Contains(values, "root") || name == "Authorization" {
+				t.Errorf("%s: the API gets %s: %q", router, name, values)
+			}
+		}
+		if u := got["Upgrade"]; len(u) > 0 && (router != "websocket" || !slices.Equal(u, []string{"websocket"})) {
+			t.Errorf("%s: the API is asked for %q", router, u)
+		}
+		if strings.Contains(got.Get("Connection"), "X-") {
+			t.Errorf("%s: Connection: %q", router, got["Connection"])
+		}
+	}
+	cookie := "__Host-rescind-at=" + token
+	for _, q := range []struct {
+		name, router, method string
+		header               http.Header
+		status               int
+	}{
+		{"no token", "everything", "GET", with(), 401},
+		{"a bad token", "everything", "GET", with("Authorization", "Bearer "+otherToken), 401},
+		{"an ended session", "everything", "GET", with("Authorization", "Bearer "+ended), 401},
+		{"an ended session", "websocket", "GET", with("Authorization", "Bearer "+ended), 401},
+		{"wrong audience", "everything", "GET", with("Authorization", "Bearer "+elsewhere), 401},
+		{"two tokens", "everything", "GET", with("Authorization", "Bearer "+token, "Authorization", "Bearer "+token), 401},
+		{"a cookie", "everything", "GET", with("Cookie", cookie), 200},
+		{"a cookie", "everything", "POST", with("Cookie", cookie), 403},
+		{"a cookie", "everything", "BREW", with("Cookie", cookie, "Sec-Fetch-Site", "cross-site"), 403},
+		{"a cookie", "everything", "POST", with("Cookie", cookie, "Origin", "https://api.example.com"), 200},
+		{"a cookie", "websocket", "GET", with("Cookie", cookie, "Sec-Websocket-Key", "x", "Origin", "https://evil.example"), 403},
+		{"a cookie", "websocket", "GET", with("Cookie", cookie, "Sec-Websocket-Key", "x", "Origin", "https://api.example.com"), 200},
+	} {
+		status, h := c.replay(t, l, q.router, q.method, q.header)
+		if status != q.status || status == 401 && h.Get("WWW-Authenticate") == "" {
+			t.Errorf("%s, %s at %s: %d %v, not %d", q.name, q.method, q.router, status, h, q.status)
+		}
+	}
+}
