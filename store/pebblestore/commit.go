@@ -198,6 +198,17 @@ func (c *committer) record(s *seen, value []byte) {
 	c.err = firstOf(c.err, op.Finish())
 }
 
+// markEnded ends a record. See mark.go.
+func (c *committer) markEnded(s *seen, mark []byte) {
+	c.enter(s.slot)
+	c.wrote = true
+	op := c.batch.MergeDeferred(1+len(s.id), len(mark))
+	op.Key[0] = keySession
+	copy(op.Key[1:], s.id[:])
+	copy(op.Value, mark)
+	c.err = firstOf(c.err, op.Finish())
+}
+
 // ending gives an entry (appendEnding) the next position.
 func (c *committer) ending(value []byte) rescind.Position {
 	if len(c.random) < nonceSize {

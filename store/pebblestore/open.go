@@ -121,6 +121,11 @@ func (s *Store) begin(f *folder, st *state) error {
 		if err := s.do(ctx, &beginStep{}); err != nil {
 			return err
 		}
+		// Pebble begins a new database in its oldest format, whose log cannot tell
+		// damage from a torn end. The next log is of the format we ask for.
+		if err := s.db.Flush(); err != nil {
+			return unavailable("flush", err)
+		}
 	}
 	if !f.backup {
 		return nil
@@ -267,6 +272,7 @@ func (s *Store) options(cacheSize int64, logger pebble.Logger) *pebble.Options {
 	o := &pebble.Options{
 		Lock:                        s.lock,
 		Logger:                      logger,
+		Merger:                      merger(),
 		FormatMajorVersion:          pebble.FormatTableFormatV6, // log chunks that tell a torn end from damage
 		CacheSize:                   cacheSize,
 		MemTableSize:                s.memTable,

@@ -63,49 +63,32 @@ func encodeEvents(events []rescind.Event) [][]byte {
 // endPlan is one session that is to end.
 type endPlan struct {
 	seen
-	at     time.Time
-	reason rescind.Reason
-	value  []byte // the ended record, of what was seen
+	mark   []byte
 	ending []byte
 	event  []byte
 }
 
 func (s *Store) planEnd(p *endPlan, e *rescind.End) (err error) {
-	p.at, p.reason = e.At, e.Reason
-	if p.at.UnixMilli() <= 0 {
-		p.at = s.Now() // a record without a time would be an active one
+	at := e.At
+	if at.UnixMilli() <= 0 {
+		at = s.Now() // a record without a time would be an active one
 	}
 	if p.seen, err = s.see(e.Session); err != nil {
 		return err
 	}
-	p.prepare()
-	p.ending = appendEnding(make([]byte, 0, 40), &rescind.Ending{Kind: rescind.EndSession, Session: e.Session, At: p.at})
-	p.event = appendEvent(make([]byte, 0, 160), &e.Event)
+	b := make([]byte, 0, 256) // for all three
+	b = appendMark(b, at, e.Reason)
+	p.mark = b[:len(b):len(b)]
+	b = appendEnding(b[len(b):], &rescind.Ending{Kind: rescind.EndSession, Session: e.Session, At: at})
+	p.ending = b[:len(b):len(b)]
+	p.event = appendEvent(b[len(b):], &e.Event)
 	return nil
-}
-
-func (p *endPlan) prepare() {
-	if p.applies() {
-		r := p.session
-		r.Version++
-		r.EndedAt, r.EndReason = p.at, p.reason
-		p.value = rescind.AppendRecord(make([]byte, 0, 512), &r)
-	}
 }
 
 func (p *endPlan) applies() bool { return p.found && !p.session.Ended() }
 
-// check makes the plan one of what the record is now.
-func (p *endPlan) check(c *committer) error {
-	stale, err := c.refresh(&p.seen)
-	if stale && err == nil {
-		p.prepare()
-	}
-	return err
-}
-
 func (p *endPlan) write(c *committer) {
-	c.record(&p.seen, p.value)
+	c.markEnded(&p.seen, p.mark)
 	c.ending(p.ending)
 	c.event(p.event)
 }
@@ -126,7 +109,7 @@ func (s *Store) End(ctx context.Context, e rescind.End) (rescind.Ended, error) {
 }
 
 func (st *endStep) apply(c *committer) error {
-	if err := st.plan.check(c); err != nil {
+	if _, err := c.refresh(&st.plan.seen); err != nil {
 		return err
 	}
 	if st.out.Changed = st.plan.applies(); st.out.Changed {
@@ -197,7 +180,7 @@ func (st *createStep) apply(c *committer) error {
 		}
 	}
 	for i := range st.ends {
-		if err := st.ends[i].check(c); err != nil {
+		if _, err := c.refresh(&st.ends[i].seen); err != nil {
 			return err
 		}
 	}
