@@ -156,12 +156,14 @@ func (p *process) stop(t *testing.T) {
 type ledger struct {
 	addr string
 	dir  string
+	http *http.Client
 	*process
 }
 
 func startLedger(t *testing.T) *ledger {
 	t.Helper()
-	l := &ledger{addr: freePort(t), dir: t.TempDir()}
+	l := &ledger{addr: freePort(t), dir: t.TempDir(), http: &http.Client{Timeout: 10 * time.Second}}
+	t.Cleanup(l.http.CloseIdleConnections)
 	l.start(t)
 	return l
 }
@@ -185,7 +187,7 @@ func (l *ledger) login(t *testing.T, scope string, audience ...string) string {
 	must(t, err)
 	req.SetBasicAuth("admin", adminSecret)
 	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := l.http.Do(req)
 	must(t, err)
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
@@ -202,7 +204,7 @@ func (l *ledger) logout(t *testing.T, token string) {
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+l.addr+"/v1/logout", nil)
 	must(t, err)
 	req.Header.Set("Authorization", "Bearer "+token)
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := l.http.Do(req)
 	must(t, err)
 	must(t, resp.Body.Close())
 	if resp.StatusCode != http.StatusOK {
@@ -214,6 +216,7 @@ func (l *ledger) logout(t *testing.T, token string) {
 func (l *ledger) freeze(t *testing.T) {
 	t.Helper()
 	must(t, l.cmd.Process.Signal(syscall.SIGSTOP))
+	t.Cleanup(func() { l.thaw(t) })
 	impatient := &http.Client{Timeout: 200 * time.Millisecond, Transport: &http.Transport{DisableKeepAlives: true}}
 	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		resp, err := impatient.Get("http://" + l.addr + "/healthz")
@@ -223,6 +226,11 @@ func (l *ledger) freeze(t *testing.T) {
 		must(t, resp.Body.Close())
 	}
 	t.Fatal("the ledger does not freeze")
+}
+
+func (l *ledger) thaw(t *testing.T) {
+	t.Helper()
+	must(t, l.cmd.Process.Signal(syscall.SIGCONT))
 }
 
 // api is the application behind the gateway. It believes whatever it is told, and

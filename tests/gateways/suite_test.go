@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -408,7 +407,7 @@ func (g *rig) frozen(t *testing.T) {
 	g.freeze(t)
 	g.unknowable(t, "frozen, a token that stands", bearer(token))
 	g.unknowable(t, "frozen, no token")
-	must(t, g.cmd.Process.Signal(syscall.SIGCONT))
+	g.thaw(t)
 	g.passed(t, "running again", g.send(t, "GET", "/notes", bearer(token)))
 }
 

@@ -72,7 +72,7 @@ func (c traefik) replay(t *testing.T, l *ledger, router, method string, in http.
 		for name, value := range map[string]string{"Method": method, "Proto": "https", "Host": "api.example.com", "Uri": "/notes?x=1", "For": "192.0.2.1"} {
 			req.Header.Set("X-Forwarded-"+name, value)
 		}
-		resp, err := http.DefaultClient.Do(req)
+		resp, err := l.http.Do(req)
 		must(t, err)
 		must(t, resp.Body.Close())
 		if resp.StatusCode < 200 || resp.StatusCode > 299 {
