@@ -418,6 +418,32 @@ class AgainstImpostors(unittest.TestCase):
             time.sleep(0.02)
         self.assertEqual(served, [0, 1, 2, 3, 4])
 
+    def test_what_must_not_be_sent_twice_goes_over_a_new_connection(self) -> None:
+        def once(connection: socket.socket, number: int) -> None:
+            receive(connection)
+            connection.sendall(answer(json.dumps(GOOD if number == 0 else GRANT), "200 OK" if number == 0 else "201 Created"))
+            receive(connection)  # and hangs up
+
+        client, impostor = self.pretend(once)
+        client.check("token")
+        self.assertEqual(client.login("ada").access_token, "a")
+        self.assertEqual(impostor.connections, 2)
+
+    def test_an_answer_that_breaks_off_or_is_too_long_says_nothing(self) -> None:
+        inactive = b'{"active":false}'
+        head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+        for text in (
+            (head % 100).encode() + inactive,
+            (head % 10).encode() + inactive,
+            answer(inactive + b" " * (256 << 10)),
+        ):
+            client, _ = self.pretend(lambda connection, number, text=text: (receive(connection), connection.sendall(text)))
+            with self.assertRaises(Unavailable):
+                client.check("token")
+        client, _ = self.pretend(always(answer(inactive + b" " * ((256 << 10) - len(inactive)))))
+        with self.assertRaises(Inactive):
+            client.check("token")
+
     def test_half_an_answer_never_reaches_the_next_call(self) -> None:
         def late(connection: socket.socket, number: int) -> None:
             receive(connection)

@@ -238,6 +238,8 @@ class Bearer(Case):
         self.assertEqual(self.web.get("/maybe").text, "nobody")
         self.assertEqual(self.web.get("/maybe", headers=bearer(self.login()["access_token"])).text, "ada")
         self.want(self.web.get("/maybe", headers=bearer("bad")), 401, "invalid_token")
+        self.want(self.web.get("/maybe", headers=bearer("b d")), 400, "invalid_request")
+        self.want(self.web.get("/maybe", headers=bearer('b"d')), 401, "invalid_token")
         self.assertEqual(self.web.get("/open", headers=bearer(self.login()["access_token"])).text, "nobody")
 
     def test_requests_under_one_application_context_share_nothing(self) -> None:
@@ -550,6 +552,15 @@ class Cookies(Case):
         for name in ("rescind-at", "__Secure-rescind-at", "__host-rescind-at"):
             self.want(self.web.get("/me", headers={"Cookie": f"{name}={at}"}), 401)  # planted from a subdomain
 
+    def test_a_logout_ends_no_more_than_a_browser_has_of_ours(self) -> None:
+        many = "; ".join(f"rescind-at=forged{n}" for n in range(100))
+        cookies = self.login()
+        client = self.app.extensions["rescind"].client
+        with mock.patch.object(client, "logout", side_effect=client.logout) as logout:
+            self.want(self.web.post("/logout", headers={"Cookie": many + "; " + self.send(cookies)["Cookie"], **SAME}), 204)
+        self.assertEqual(logout.call_count, 8)
+        self.want(self.web.get("/me", headers=self.send(cookies)), 401, "invalid_token")  # ours came first
+
     def test_a_login_ends_the_session_before(self) -> None:
         before = self.login()
         after = self.login(headers=self.send(before))
@@ -713,6 +724,7 @@ class FlaskJWTExtended(Case):
             lambda: self.web.post("/identity", json={"access_token": token}),
             # Two tokens: it is the one that the library has verified that counts.
             lambda: self.web.post("/identity", headers={**bearer(token), "Cookie": f"mine={other}"}, json={"access_token": other}),
+            lambda: self.web.get("/identity", headers={"Authorization": f"Other {other}", "Cookie": f"mine={token}"}),
             lambda: self.web.get("/identity-maybe", headers=bearer(token)),
         ]
         for way in ways:

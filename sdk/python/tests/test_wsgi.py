@@ -11,7 +11,7 @@ from typing import Any
 from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
 
-from rescind import CookieOptions, Guard, Inactive, Unavailable, Want
+from rescind import Access, CookieOptions, Guard, Inactive, Unavailable, Want
 from rescind.wsgi import Protect
 
 from .ledger import Server
@@ -27,6 +27,7 @@ class Said:
     def __init__(self, app: Any, path: str, method: str = "GET", **headers: str) -> None:
         environ: dict[str, Any] = {"SCRIPT_NAME": "", "PATH_INFO": path, "REQUEST_METHOD": method, "wsgi.input": io.BytesIO(), "QUERY_STRING": ""}
         environ.update({"HTTP_" + name.upper(): value for name, value in headers.items()})
+        environ["rescind.access"] = Access("of another middleware", "", "", (), "", {}, "", 0, 0)
         setup_testing_defaults(environ)
 
         def start(status: str, headers: list[tuple[str, str]], *more: object) -> Callable[[bytes], object]:
@@ -64,6 +65,7 @@ class Middleware(unittest.TestCase):
         self.assertEqual(Said(app, "/x", authorization="Bearer").status, 400)
         self.assertEqual(Said(app, "/x", authorization="Bearer bad").status, 401)
         self.assertEqual(Said(app, "/x", authorization="Bearer " + self.client.login("ada").access_token).status, 403)
+        self.assertEqual(Said(app, "/open").body, b"nobody")
         for path in ("/open", "/open/", "//open", "/Open", "/open/../x", "/x/../open"):
             self.assertEqual(Said(app, path).status, 418 if path == "/open" else 401, path)
         self.client.logout(grant.refresh_token)
