@@ -95,6 +95,14 @@ func (c *cli) serve(ctx context.Context, config *config) (err error) {
 	}
 	defer flushTraces(traces, log)
 
+	options, err := config.api(log) // before there is a store: a mistake should leave nothing behind
+	if err != nil {
+		return err
+	}
+	if traces != nil { // a nil pointer in an interface would not be nil
+		options.TracerProvider = traces
+	}
+
 	store, err := openStore(config, log)
 	if err != nil {
 		return err
@@ -106,13 +114,6 @@ func (c *cli) serve(ctx context.Context, config *config) (err error) {
 	}
 	defer authority.Close()
 
-	options, err := config.api(log)
-	if err != nil {
-		return err
-	}
-	if traces != nil { // a nil pointer in an interface would not be nil
-		options.TracerProvider = traces
-	}
 	api, err := httpapi.New(authority, options)
 	if err != nil {
 		return usagef("configuration: %w", err)
