@@ -313,6 +313,11 @@ class AgainstImpostors(unittest.TestCase):
         for value in ("", "a b", "a\r\nSet-Cookie: x", 'a"; Domain=evil'):
             self.refused(answer(json.dumps({**GRANT, "access_token": value}), "201 Created"), lambda c: c.login("ada"))
 
+    def test_pages_come_to_an_end(self) -> None:
+        self.refused(answer('{"sessions":[],"next":"x"}'), lambda c: list(c.sessions("ada")))
+        for page in ('{"sessions":null}', '{"sessions":[1]}', '{"sessions":[{"id":1}]}', '{"sessions":[],"next":1}'):
+            self.refused(answer(page), lambda c: list(c.sessions("ada")))
+
     def test_redirects_are_not_followed(self) -> None:
         target, caught = self.pretend(always(answer(json.dumps(GOOD))))
         for status in ("301 Moved", "307 Temporary Redirect", "308 Permanent Redirect"):
@@ -435,7 +440,7 @@ class AgainstImpostors(unittest.TestCase):
         for text in (
             (head % 100).encode() + inactive,
             (head % 10).encode() + inactive,
-            answer(inactive + b" " * (256 << 10)),
+            answer(inactive + b" " * ((256 << 10) + 1 - len(inactive))),
         ):
             client, _ = self.pretend(lambda connection, number, text=text: (receive(connection), connection.sendall(text)))
             with self.assertRaises(Unavailable):

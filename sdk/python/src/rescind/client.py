@@ -288,8 +288,8 @@ class Client:
             query = {"subject": subject, "state": state, "after": after}
             path = "/v1/sessions?" + urlencode({name: value for name, value in query.items() if value})
             page = self._fetch("GET", path, 200, limit=MAX_PAGE)
-            found, after = page.get("sessions"), page.get("next", "")
-            if not isinstance(found, list) or not isinstance(after, str):
+            found, before, after = page.get("sessions"), after, page.get("next", "")
+            if not isinstance(found, list) or not isinstance(after, str) or after and after == before:
                 raise _unknown(path, "the answer is no page")
             for view in found:
                 if not isinstance(view, dict) or not isinstance(view.get("id"), str):

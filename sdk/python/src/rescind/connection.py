@@ -73,6 +73,8 @@ class _Line:
         if there is something to read, it has hung up."""
         if now - self.used > IDLE:
             return True
+        if not hasattr(select, "poll"):  # Windows; elsewhere select knows small descriptors only
+            return bool(select.select([self.sock], [], [], 0)[0])
         poll = select.poll()
         poll.register(self.sock, select.POLLIN)
         return bool(poll.poll(0))

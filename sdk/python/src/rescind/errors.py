@@ -27,6 +27,10 @@ class Forbidden(Error):
     about the token."""
 
 
+class InsecureHost(Forbidden):
+    """Cookies without protection are for loopback addresses only."""
+
+
 class NotFound(Error):
     """There is no such session, or it is somebody else's."""
 

@@ -33,14 +33,15 @@ import json
 import os
 from base64 import urlsafe_b64decode
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Any, ParamSpec, TypeVar, Union, cast, overload
 
 from flask import Blueprint, Flask, Response, current_app, request
 from werkzeug.local import LocalProxy
 
-from .client import Client, SessionView
+from .client import Client
 from .cookies import Options
-from .errors import Forbidden, Inactive, Invalid, NotFound, Unavailable
+from .errors import Inactive, InsecureHost, Invalid, NotFound, Unavailable
 from .guard import INSECURE_HOST, KEY, NOT_FOUND, Answer, Guard
 from .values import Access, Checker, Device, Want
 
@@ -146,9 +147,7 @@ class Rescind:
             _, answer = guard.login(
                 request.environ, subject, cookies=cookies, device=device, scope=scope, claims=claims, audience=audience, **login
             )
-        except Forbidden as error:
-            if str(error) != INSECURE_HOST.about:
-                raise
+        except InsecureHost:
             return _response(guard.deny(INSECURE_HOST))
         if response is None:
             return _response(answer)
@@ -173,12 +172,12 @@ class Rescind:
         """Ends every session of the subject; see Guard.logout."""
         return _response(_state().guard.logout(request.environ, _body_token(), everywhere=True))
 
-    def sessions(self) -> list[dict[str, Any]]:
-        """The active sessions of the current subject ("my devices"), as the server
-        shows them, each with current: whether it is this one. Behind
-        token_required. It needs the role issue."""
+    def sessions(self, limit: int = 1000) -> list[dict[str, Any]]:
+        """The active sessions of the current subject ("my devices"), limit of them at
+        most, as the server shows them, each with current: whether it is this one.
+        Behind token_required. It needs the role issue."""
         access = _current()
-        views: list[SessionView] = list(_state().client.sessions(access.subject))
+        views = islice(_state().client.sessions(access.subject), limit)
         return [{**view, "current": view["id"] == access.session} for view in views]
 
     def end_session(self, session: str) -> Response:
@@ -283,7 +282,10 @@ def _current() -> Access:
 
 
 def _response(answer: Answer) -> Response:
-    return Response(answer.body, answer.status, list(answer.headers))
+    response = Response(answer.body, answer.status, list(answer.headers))
+    if not answer.body:
+        response.headers.pop("Content-Type", None)
+    return response
 
 
 def _body_token() -> str | None:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .cookies import Cookies, Options, tokens_of
-from .errors import Error, Forbidden, Inactive, InsufficientScope, Invalid, Unavailable
+from .errors import Error, Forbidden, Inactive, InsecureHost, InsufficientScope, Invalid, Unavailable
 from .values import Access, Checker, Device, Grant, Sessions, Want, well_formed
 
 log = logging.getLogger("rescind")
@@ -235,7 +235,7 @@ class Guard:
         The session whose cookies the browser sent ends first (ASVS 7.2.4): they
         are about to be overwritten, and nobody could end it afterwards. The device
         is by default what the request says of itself. Errors are those of
-        Sessions, Forbidden on a host where unprotected cookies are refused, and
+        Sessions, InsecureHost on a host where unprotected cookies are refused, and
         Invalid where a token is too long for a cookie: give the session fewer
         claims, or the client opaque access tokens."""
         sessions = self._sessions()
@@ -249,7 +249,7 @@ class Guard:
             grant = sessions.login(subject, device=device, **login)
             return grant, _json(200, grant.response(), [])
         if ours.refuses_host(environ):
-            raise Forbidden(INSECURE_HOST.about)
+            raise InsecureHost(INSECURE_HOST.about)
         for token in tokens_of(environ):
             try:
                 sessions.logout(token)
