@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/rescind/rescind/tests/need"
 )
 
 const root = "../.."
@@ -14,7 +16,7 @@ const root = "../.."
 // bench returns a runner for the pages of this repository.
 func bench(t *testing.T) *runner {
 	t.Helper()
-	needShell(t)
+	need.Commands(t, "CURL", "the test of the documentation", "bash", "curl", "make")
 	top, err := filepath.Abs(root)
 	if err != nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/rescind/rescind"
+	"github.com/rescind/rescind/tests/need"
 )
 
 // installNode installs what package-lock.json names, unless it is there.
@@ -59,7 +60,7 @@ type client struct {
 }
 
 func TestOAuth4WebAPI(t *testing.T) {
-	needNode(t)
+	need.Commands(t, "NODE", "the oauth4webapi client", "node", "npm")
 	installNode(t)
 	for _, over := range []struct {
 		name   string
