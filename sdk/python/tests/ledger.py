@@ -71,7 +71,10 @@ class Server:
         for line in self.process.stdout:
             if "rescind is ready at " in line:
                 return
-        raise AssertionError("the server does not start: " + (self.folder / "log").read_text())
+        self.kill()
+        said = (self.folder / "log").read_text()
+        shutil.rmtree(self.folder)
+        raise AssertionError("the server does not start: " + said)
 
     def freeze(self) -> None:
         assert self.process is not None

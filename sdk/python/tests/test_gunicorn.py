@@ -42,12 +42,12 @@ class Gunicorn(unittest.TestCase):
         env["RESCIND_TEST_TIMEOUT"] = str(cls.timeout)
         env["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
         command = [sys.executable, "-m", "gunicorn", "--workers", str(WORKERS), "--threads", str(THREADS)]
-        command += ["--bind", f"127.0.0.1:{cls.port}", "--log-level", "error", "tests.application:app"]
+        command += ["--bind", f"127.0.0.1:{cls.port}", "--log-level", "error", "--graceful-timeout", "3", "tests.application:app"]
         if cls.preload:
             command.append("--preload")
         cls.log = open(cls.server.folder / "gunicorn.log", "w+")  # noqa: SIM115
         cls.addClassCleanup(cls.log.close)
-        cls.gunicorn = subprocess.Popen(command, cwd=here, env=env, stdout=cls.log, stderr=cls.log)
+        cls.gunicorn = subprocess.Popen(command, cwd=here, env=env, stdout=cls.log, stderr=cls.log, start_new_session=True)
         cls.addClassCleanup(cls.end)
         if not within(20)(cls.up):
             cls.log.seek(0)
@@ -62,12 +62,16 @@ class Gunicorn(unittest.TestCase):
 
     @classmethod
     def end(cls) -> None:
-        cls.gunicorn.send_signal(signal.SIGQUIT)
+        cls.gunicorn.terminate()
         try:
             cls.gunicorn.wait(10)
         except subprocess.TimeoutExpired:
-            cls.gunicorn.kill()
-            cls.gunicorn.wait()
+            pass
+        try:
+            os.killpg(cls.gunicorn.pid, signal.SIGKILL)  # whoever has not gone by himself
+        except ProcessLookupError:
+            pass
+        cls.gunicorn.wait()
 
     @classmethod
     def call(cls, method: str, path: str, token: str = "", body: object = None) -> Said:

@@ -74,7 +74,7 @@ class Wheel(unittest.TestCase):
     @classmethod
     def setUpClass(cls) -> None:
         cls.folder = Path(cls.enterClassContext(tempfile.TemporaryDirectory(prefix="rescind-wheel-")))
-        copy = shutil.copytree(SOURCE, cls.folder / "copy", ignore=shutil.ignore_patterns("build", "*.egg-info", "__pycache__", ".mypy_cache"))
+        copy = shutil.copytree(SOURCE, cls.folder / "copy", ignore=shutil.ignore_patterns("build", "dist", "*.egg-info", "__pycache__"))
         # Offline, with what is installed here.
         run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-index", "--no-deps", "--no-build-isolation", "--wheel-dir", cls.folder, copy)
         cls.wheel = next(cls.folder.glob("rescind-*.whl"))
@@ -101,7 +101,7 @@ class Wheel(unittest.TestCase):
         run(sys.executable, "-m", "mypy", cwd=SOURCE)
         python = self.environment("typed", "--system-site-packages")
         (self.folder / "use.py").write_text(TYPED)
-        command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", SOURCE / ".mypy_cache", "--python-executable", str(python), "use.py"]
+        command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", SOURCE / "dist" / "mypy", "--python-executable", str(python), "use.py"]
         done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True)
         wrong = {TYPED.splitlines()[int(line.split(":")[1]) - 1] for line in done.stdout.splitlines() if "error:" in line}
         self.assertEqual(wrong, {"Client(1)  # wrong"}, done.stdout + done.stderr)
