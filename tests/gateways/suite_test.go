@@ -38,6 +38,7 @@ func (g *rig) suite(t *testing.T) {
 		{"CookieNeedsTheSameOrigin", (*rig).cookie},
 		{"WebSocketIsCheckedWhenItOpens", (*rig).webSocket},
 		{"OnlyAPreflightPassesUnchecked", (*rig).preflight},
+		{"AnswersOfTheAPIStay", (*rig).answers},
 		{"FrozenIsClosedInTime", (*rig).frozen},
 		{"StoppedIsClosed", (*rig).stopped},
 	} {
@@ -385,6 +386,16 @@ func (g *rig) preflight(t *testing.T) {
 		t.Errorf("WebSocket as a preflight: %d", status)
 	}
 	g.closed(t, "WebSocket as a preflight")
+}
+
+func (g *rig) answers(t *testing.T) {
+	token := g.login(t, "")
+	for _, status := range []int{401, 403, 404, 500, 503} {
+		a := g.send(t, "GET", fmt.Sprintf("/status/%d", status), bearer(token))
+		if len(g.api.took()) != 1 || a.status != status || a.header.Get("X-Api") != "yes" || a.header["Www-Authenticate"] != nil || a.header["Retry-After"] != nil {
+			t.Errorf("%d of the API: %d %v", status, a.status, a.header)
+		}
+	}
 }
 
 // unknowable asks while nobody can know.
