@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/rescind/rescind/tests/need"
 )
 
 // configure writes a configuration with this test's ports into a folder.
@@ -26,7 +28,7 @@ func (g *rig) configure(t *testing.T, from, to string, more ...string) {
 // build starts a ledger and an API for a gateway between them.
 func build(t *testing.T, command string) *rig {
 	t.Helper()
-	needGateway(t, command)
+	need.Commands(t, strings.ToUpper(command), "the configuration for "+command, command)
 	t.Parallel()
 	return &rig{api: startAPI(t), ledger: startLedger(t), gateway: freePort(t)}
 }

@@ -1,3 +1,5 @@
+// Package gateways runs the configurations under gateways in the gateways they
+// are for, in front of an API and beside the real server, and attacks them.
 package gateways
 
 import (
