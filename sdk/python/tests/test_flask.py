@@ -742,6 +742,48 @@ class FlaskJWTExtended(Case):
             self.assertEqual((answer.status_code, answer.get_json()), (401, {"msg": "Token has been revoked"}))
         self.assertEqual(self.web.get("/identity", headers=bearer(other)).text, "eve")
 
+    def test_moving_logs_nobody_out(self) -> None:
+        """Old tokens keep the old check until they expire, new ones have the ledger."""
+        import jwt as pyjwt
+        from flask_jwt_extended import JWTManager, create_access_token, get_jwt, jwt_required
+
+        app = application(self.server, JWT_SECRET_KEY="the-old-secret-of-the-application", JWT_DECODE_ALGORITHMS=["HS256", "ES256"])
+        web = self.browser(app)
+        manager = JWTManager(app)
+        blocklist: set[str] = set()
+        hook = Rescind(app).token_in_blocklist
+        keys = pyjwt.PyJWKClient(self.server.url + "/.well-known/jwks.json")
+
+        @manager.decode_key_loader
+        def key(header: dict[str, str], payload: dict[str, object]) -> object:
+            return keys.get_signing_key(header["kid"]).key if header["alg"] == "ES256" else app.config["JWT_SECRET_KEY"]
+
+        @manager.token_in_blocklist_loader
+        def revoked(header: dict[str, str], payload: dict[str, str]) -> bool:
+            return hook(header, payload) if header["alg"] == "ES256" else payload["jti"] in blocklist
+
+        @app.post("/move")
+        @jwt_required()
+        def move() -> Response:
+            old = get_jwt()
+            answer = Rescind().login(old["sub"])
+            blocklist.add(old["jti"])
+            return answer
+
+        @app.get("/identity")
+        @jwt_required()
+        def identity() -> str:
+            return str(get_jwt()["sub"])
+
+        with app.app_context():
+            old = create_access_token("ada")
+        self.assertEqual(web.get("/identity", headers=bearer(old)).text, "ada")
+        new = self.want(web.post("/move", headers=bearer(old)), 200).get_json()
+        self.assertEqual(web.get("/identity", headers=bearer(old)).status_code, 401)
+        self.assertEqual(web.get("/identity", headers=bearer(new["access_token"])).text, "ada")
+        self.want(web.post("/logout", headers=bearer(new["access_token"])), 204)
+        self.assertEqual(web.get("/identity", headers=bearer(new["access_token"])).status_code, 401)
+
     def test_a_token_that_is_found_nowhere_is_not_let_through(self) -> None:
         with self.app.test_request_context("/"), self.assertRaises(Unavailable):
             Rescind().token_in_blocklist({}, {"jti": "x"})

@@ -250,11 +250,7 @@ class Guard:
             return grant, _json(200, grant.response(), [])
         if ours.refuses_host(environ):
             raise InsecureHost(INSECURE_HOST.about)
-        for token in tokens_of(environ):
-            try:
-                sessions.logout(token)
-            except Inactive:
-                pass  # forged, or no token at all: it opens nothing
+        _end(sessions, tokens_of(environ))
         grant = sessions.login(subject, device=device, **login)
         if not ours.fits(grant):
             # Nobody will hold its tokens: it must not stay behind alive.
@@ -322,9 +318,9 @@ class Guard:
             return self._logout(environ, token, everywhere)
         except Denied as denied:
             return self.deny(denied.denial)
-        except Forbidden:
-            return self.deny(FORBIDDEN) if everywhere else self.deny(UNAVAILABLE)
         except Error as error:
+            if everywhere and isinstance(error, Forbidden):
+                return self.deny(FORBIDDEN)
             return self.refuse(error)
 
     def _logout(self, environ: Environ, token: str | None, everywhere: bool) -> Answer:
@@ -351,21 +347,11 @@ class Guard:
                     continue
             else:
                 raise Denied(INVALID_TOKEN)
-        # Usually it is one session; where the tokens come from two logins, both
-        # must end. One that fails does not keep the others from ending.
-        failed: Error | None = None
-        for each in own + kept:
-            try:
-                sessions.logout(each)
-            except Inactive as error:
-                # A dead cookie has nothing to end. A dead token that was sent by
-                # name is worth telling.
-                if each in own and not everywhere:
-                    failed = failed or error
-            except Error as error:
-                failed = error if failed is None or isinstance(failed, Inactive) else failed
-        if failed is not None:
-            raise failed
+        dead = _end(sessions, own + kept)
+        # A dead cookie has nothing to end. A dead token that was sent by name is
+        # worth telling.
+        if not everywhere and any(each in own for each in dead):
+            raise Denied(INVALID_TOKEN)
         headers = browser.clear() if browser is not None else []
         if browser is not None and browser.after_logout:
             return Answer(303, (("Cache-Control", "no-store"), ("Location", browser.after_logout), ("Content-Length", "0"), *headers), b"")
@@ -380,6 +366,24 @@ class Guard:
         if self.sessions is None:
             raise TypeError("this guard has no sessions: it checks only")
         return self.sessions
+
+
+def _end(sessions: Sessions, tokens: list[str]) -> list[str]:
+    """Ends the session of every one of tokens: usually that is one, but where they
+    come from two logins, both must end. One that fails does not keep the others
+    from ending. Those that open nothing are returned."""
+    dead: list[str] = []
+    failed: Error | None = None
+    for token in tokens:
+        try:
+            sessions.logout(token)
+        except Inactive:
+            dead.append(token)
+        except Error as error:
+            failed = failed or error
+    if failed is not None:
+        raise failed
+    return dead
 
 
 def _one(found: list[str]) -> str:
