@@ -283,10 +283,13 @@ func TestSpoofedIdentityNeverArrives(t *testing.T) {
 func TestUnknownIsClosed(t *testing.T) {
 	identity := func(w http.ResponseWriter) { w.Header().Set("X-Rescind-Subject", "alice") }
 	for name, h := range map[string]http.HandlerFunc{
-		"says nothing":        func(http.ResponseWriter, *http.Request) {},
-		"200 without a name":  func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(200) },
-		"204":                 func(w http.ResponseWriter, _ *http.Request) { identity(w); w.WriteHeader(204) },
-		"302":                 func(w http.ResponseWriter, r *http.Request) { identity(w); http.Redirect(w, r, "/login", 302) },
+		"says nothing":       func(http.ResponseWriter, *http.Request) {},
+		"200 without a name": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(200) },
+		"204":                func(w http.ResponseWriter, _ *http.Request) { identity(w); w.WriteHeader(204) },
+		"302": func(w http.ResponseWriter, r *http.Request) {
+			identity(w)
+			http.Redirect(w, r, "/login", http.StatusFound)
+		},
 		"400":                 func(w http.ResponseWriter, _ *http.Request) { identity(w); w.WriteHeader(400) },
 		"500":                 func(w http.ResponseWriter, _ *http.Request) { identity(w); w.WriteHeader(500) },
 		"502":                 func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(502) },
