@@ -121,6 +121,8 @@ class Guard:
     """Judges requests by their environ, in any number of threads.
 
     checker is asked on every request; sessions is for login, refresh and logout.
+    The checker must know the access tokens that sessions hands out, whatever their
+    audience: a refresh of cookies asks it.
     cookies: None for bearer tokens alone; else tokens may come in cookies too.
     """
 
@@ -297,8 +299,8 @@ class Guard:
             self.checker.check(grant.access_token, Want(any_audience=True, touch=False))
         except Inactive:
             raise Denied(INVALID_TOKEN) from None
-        except Error as error:
-            log.warning("refresh: the session is not looked at again: %s", error)
+        except Exception as error:
+            log.warning("refresh: the session is not looked at again: %s", type(error).__name__)
         return _json(200, {"expires_in": grant.expires_in}, self.cookies.set(grant))
 
     def logout(self, environ: Environ, token: str | None = None, *, everywhere: bool = False) -> Answer:
