@@ -70,8 +70,8 @@ func TestIdleSessionEndsForGood(t *testing.T) {
 	w.restart()
 	w.dead("app", g)
 	v, err := w.Session(context.Background(), g.Session)
-	if err != nil || v.EndReason != rescind.ReasonIdle {
-		t.Fatalf("%v %+v", err, v)
+	if err != nil || v.EndReason != rescind.ReasonIdle || v.EndedAt == nil {
+		t.Fatalf("what was said is not written down: %v %+v", err, v)
 	}
 }
 
