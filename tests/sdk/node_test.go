@@ -10,11 +10,13 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/rescind/rescind/tests/need"
 )
 
 // TestNode builds the server, installs what the lock file names and runs npm test.
 func TestNode(t *testing.T) {
-	need(t, "NODE", "the package for Node", absentNode)
+	need.That(t, "NODE", "the package for Node", absentNode)
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)

@@ -1,3 +1,5 @@
+// Package sdk runs the tests of the packages for other languages, in their own
+// test frameworks, against the real server.
 package sdk
 
 import (
@@ -7,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/rescind/rescind/tests/need"
 )
 
 // python is the interpreter: RESCIND_PYTHON, or else the system's, which has the
@@ -36,7 +40,7 @@ func absentPython() string {
 
 // TestPython builds the server and runs every module of the package's tests.
 func TestPython(t *testing.T) {
-	need(t, "PYTHON", "the package for Python", absentPython)
+	need.That(t, "PYTHON", "the package for Python", absentPython)
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)
