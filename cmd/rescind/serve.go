@@ -108,6 +108,8 @@ func (c *cli) serve(ctx context.Context, config *config) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
+	ctx, stop := untilFailure(ctx, store)
+	defer stop()
 	authority, where, err := config.authority(ctx, store, log, c.env)
 	if err != nil {
 		return err
@@ -128,6 +130,23 @@ func (c *cli) serve(ctx context.Context, config *config) (err error) {
 	}
 	log.Info("stopped")
 	return nil
+}
+
+// untilFailure returns a context that also ends when the store has failed for
+// good. Then the process is to end, so that whoever started it starts another:
+// only opening the folder again can tell what is in it.
+func untilFailure(ctx context.Context, store rescind.Store) (context.Context, context.CancelFunc) {
+	ctx, stop := context.WithCancel(ctx)
+	if s, ok := store.(interface{ Failed() <-chan struct{} }); ok {
+		go func() {
+			select {
+			case <-s.Failed():
+				stop()
+			case <-ctx.Done():
+			}
+		}()
+	}
+	return ctx, stop
 }
 
 // openStore opens the store that the configuration names.

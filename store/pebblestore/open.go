@@ -32,7 +32,7 @@ func Open(dir string, o Options) (*Store, error) {
 	}
 	s := &Store{
 		dir: dir, fs: o.FS, clock: o.Now, timeout: o.Timeout, log: o.Logger,
-		stop: make(chan struct{}), flights: make(chan *flight, flightsAhead), atRest: make(chan struct{}),
+		failed: make(chan struct{}), stop: make(chan struct{}), flights: make(chan *flight, flightsAhead), atRest: make(chan struct{}),
 		seed: maphash.MakeSeed(), touched: make([]atomic.Uint64, slots), moved: make([]atomic.Bool, slots),
 	}
 	s.queue.ready = make(chan struct{}, 1)

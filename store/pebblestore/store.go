@@ -70,6 +70,7 @@ type Store struct {
 	copies     sync.WaitGroup
 	copyNumber atomic.Uint64
 	broken     atomic.Pointer[error] // why nothing can be known any more
+	failed     chan struct{}         // closed once broken is set
 
 	queue   queue
 	flights chan *flight
@@ -174,7 +175,13 @@ func (s *Store) fail(cause error) {
 	s.log.Error("the store has failed; every answer is \"unavailable\" until it is opened again", "folder", s.dir, "error", cause)
 	s.queue.fail(err)
 	s.horizon.wake()
+	close(s.failed)
 }
+
+// Failed returns a channel that is closed when the store has given up for good:
+// it has to be closed and opened again, which is best left to whoever starts the
+// process.
+func (s *Store) Failed() <-chan struct{} { return s.failed }
 
 // Close ends the work under way, which includes syncing all that was taken, and
 // frees the folder. What was acknowledged is durable without it. Calls that come
