@@ -167,7 +167,7 @@ test('an answer that is not understood is unavailable, never inactive', async t 
     'a list': reply(200, json, '[]'),
     'null': reply(200, json, 'null'),
     'half an answer': reply(200, json, '{"active":fal'),
-    'no text': Buffer.concat([Buffer.from('HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 20\r\n\r\n{"active":false,"'), Buffer.from([0xff, 0x22, 0x7d])]),
+    'no text': Buffer.concat([Buffer.from('HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 24\r\n\r\n{"active":false,"x":"'), Buffer.from([0xff, 0x22, 0x7d])]),
     'cut short': 'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"active":false}',
     'yes without a name': reply(200, json, '{"active":true,"token_type":"Bearer","sid":"s","jti":"j","exp":1,"iat":1,"client_id":"a","aud":[]}'),
     'too long': reply(200, json, `{"active":false,"x":"${'x'.repeat(300_000)}"}`),

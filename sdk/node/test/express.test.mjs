@@ -411,7 +411,7 @@ test('cookies: options', async () => {
   assert.match(plain.cookies[0], /^rescind-at=\S+; Path=\/; Max-Age=\d+; HttpOnly; SameSite=Lax$/)
   assert.equal((await developer.send('GET', '/api/notes')).status, 200)
   for (const headers of [{ host: 'notes.example.com' }, { host: '127.0.0.1.evil.example' }, { 'x-forwarded-host': 'notes.example.com' }, { origin: 'https://notes.example.com' }]) {
-    is403(await developer.send('GET', '/api/notes', { headers }), 'insecure_host')
+    for (const [method, path] of [['GET', '/api/notes'], ['POST', '/refresh'], ['POST', '/logout']]) is403(await developer.send(method, path, { headers }), 'insecure_host')
     assert.equal((await new Browser(loopback.url).send('POST', '/login', { body: {}, headers })).cookies.length, 0)
   }
   loopback.close()
