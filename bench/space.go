@@ -18,6 +18,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/rescind/rescind"
+	"github.com/rescind/rescind/store/pebblestore"
 )
 
 // likeStore returns database options as the store in a folder was written with:
@@ -34,7 +35,7 @@ func likeStore(dir string) (*pebble.Options, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &pebble.Options{Logger: quiet{}}
+	o := &pebble.Options{Logger: quiet{}, Merger: pebblestore.Merger()}
 	err = o.Parse(string(text), &pebble.ParseHooks{
 		NewFilterPolicy: func(name string) (pebble.FilterPolicy, error) {
 			if p := bloom.FilterPolicy(10); name == p.Name() {

@@ -27,8 +27,9 @@ func appendMark(b []byte, at time.Time, why rescind.Reason) []byte {
 
 func isMark(value []byte) bool { return len(value) > 0 && value[0] == markFormat }
 
-// merger is stored by name in the folder.
-func merger() *pebble.Merger {
+// Merger puts a record and its mark together. Its name is stored in the folder:
+// whoever opens one with Pebble alone, to measure it, needs it too.
+func Merger() *pebble.Merger {
 	return &pebble.Merger{Name: "rescind.end.1", Merge: func(_, value []byte) (pebble.ValueMerger, error) {
 		m := &merge{}
 		return m, m.MergeOlder(value)

@@ -42,7 +42,7 @@ func TestMarksMergeInAnyGrouping(t *testing.T) {
 	if got := mergeAll(t, [][]byte{first, second}, true); !bytes.Equal(got, first) {
 		t.Errorf("marks without a record: got %x", got)
 	}
-	m, err := merger().Merge(nil, []byte{0xff})
+	m, err := Merger().Merge(nil, []byte{0xff})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +64,7 @@ func mergeAll(t *testing.T, values [][]byte, fromNewest bool) []byte {
 		}
 		return bytes.Clone(values[i])
 	}
-	m, err := merger().Merge(nil, at(0))
+	m, err := Merger().Merge(nil, at(0))
 	for i := 1; i < n && err == nil; i++ {
 		if fromNewest {
 			err = m.MergeOlder(at(i))

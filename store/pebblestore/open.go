@@ -272,7 +272,7 @@ func (s *Store) options(cacheSize int64, logger pebble.Logger) *pebble.Options {
 	o := &pebble.Options{
 		Lock:                        s.lock,
 		Logger:                      logger,
-		Merger:                      merger(),
+		Merger:                      Merger(),
 		FormatMajorVersion:          pebble.FormatTableFormatV6, // log chunks that tell a torn end from damage
 		CacheSize:                   cacheSize,
 		MemTableSize:                s.memTable,
