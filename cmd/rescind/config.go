@@ -178,6 +178,10 @@ func (c *config) readFile(path string) error {
 }
 
 func (c *config) parse(text []byte) error {
+	var all any
+	if err := yaml.Unmarshal(text, &all); err == nil && all == nil {
+		return nil // nothing, or comments only: decoding it would take the defaults away
+	}
 	dec := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict())
 	if err := dec.Decode(c); err != nil && !errors.Is(err, io.EOF) {
 		// Without the lines around it: somebody may have put a secret there.

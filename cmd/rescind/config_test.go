@@ -230,3 +230,12 @@ func TestDefaultsAreThoseOfTheContract(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 }
+
+func TestEmptyConfigurationChangesNothing(t *testing.T) {
+	for _, text := range []string{"", "\n", "# nothing yet\n", "---\n"} {
+		c := config{Listen: "127.0.0.1:1"}
+		if err := c.parse([]byte(text)); err != nil || c.Listen != "127.0.0.1:1" {
+			t.Errorf("%q: %v, listen %q", text, err, c.Listen)
+		}
+	}
+}
