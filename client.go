@@ -85,6 +85,14 @@ func (c *Client) MayIssue(client string) bool {
 	return c.Has(RoleAdmin) || (c.Has(RoleIssue) && (client == c.ID || slices.Contains(c.IssuesFor, client)))
 }
 
+// clone shares nothing with c.
+func (c *Client) clone() *Client {
+	v := *c
+	v.SecretHash = slices.Clone(c.SecretHash)
+	v.Roles, v.Audiences, v.IssuesFor = slices.Clone(c.Roles), slices.Clone(c.Audiences), slices.Clone(c.IssuesFor)
+	return &v
+}
+
 // Window returns how long a repeated refresh gets the same successor again.
 func (c *Client) Window() time.Duration {
 	switch {

@@ -29,7 +29,8 @@ func (s *settings) client(id string) (*Client, error) {
 }
 
 // Authenticate returns the client with this id and secret. ErrForbidden if there
-// is none; that takes as long as a wrong secret does.
+// is none; that takes as long as a wrong secret does. The client is the one that
+// is in force: it must not be changed.
 func (a *Authority) Authenticate(ctx context.Context, id, secret string) (*Client, error) {
 	set, err := a.latest(ctx)
 	if err != nil {
@@ -52,7 +53,7 @@ func (a *Authority) Client(ctx context.Context, id string) (*Client, error) {
 		return nil, err
 	}
 	if c := set.clients[id]; c != nil {
-		return c, nil
+		return c.clone(), nil
 	}
 	return nil, errNoClient
 }
@@ -65,7 +66,7 @@ func (a *Authority) Clients(ctx context.Context) ([]*Client, error) {
 	}
 	all := make([]*Client, 0, len(set.clients))
 	for _, c := range set.clients {
-		all = append(all, c)
+		all = append(all, c.clone())
 	}
 	slices.SortFunc(all, func(x, y *Client) int { return strings.Compare(x.ID, y.ID) })
 	return all, nil

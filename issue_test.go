@@ -558,3 +558,26 @@ func TestLimitDoesNotLockOutWhoLogsInOften(t *testing.T) {
 		t.Errorf("%d live sessions, %v", len(page.Sessions), err)
 	}
 }
+
+// TestWhatIsHandedOutCannotChangeWhatIsInForce: a client that was read is the
+// reader's own.
+func TestWhatIsHandedOutCannotChangeWhatIsInForce(t *testing.T) {
+	w := newWorld(t)
+	ctx := context.Background()
+	w.client(rescind.Client{ID: "c", Roles: []rescind.Role{rescind.RoleIntrospect}, Audiences: []string{"notes"}})
+	one, err := w.Client(ctx, "c")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := w.Clients(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range append(all, one) {
+		c.Roles[0], c.Audiences[0], c.SecretHash[0], c.Strict = rescind.RoleAdmin, "bank", c.SecretHash[0]+1, true
+	}
+	c, err := w.Authenticate(ctx, "c", clientSecret)
+	if err != nil || c.Has(rescind.RoleAdmin) || c.Audiences[0] != "notes" || c.Strict {
+		t.Errorf("%+v, %v", c, err)
+	}
+}

@@ -51,7 +51,7 @@ func (f *folder) claim() (*pebble.Lock, error) {
 	f.locked = slices.Contains(names, lockFile)
 	lock, err := pebble.LockDirectory(f.dir, f.fs)
 	if err != nil {
-		if errors.Is(err, fs.ErrPermission) && !errors.Is(err, syscall.EAGAIN) {
+		if (errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS)) && !errors.Is(err, syscall.EAGAIN) {
 			return nil, fmt.Errorf("cannot be locked: %w", err)
 		}
 		return nil, fmt.Errorf("already open in another process, or twice in this one: %w", err)
