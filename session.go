@@ -142,9 +142,22 @@ func decodeRaw(dst []byte, s string) bool {
 	return err == nil && n == len(dst)
 }
 
-// Position is a place in the feed of endings: dense, in commit order. A session
-// remembers the position of its birth; a cutoff past it has ended it.
+// Position is a place in the feed of endings: a shard and, in it, a count that is
+// dense and in commit order. A session remembers the position of its birth; a
+// cutoff past it has ended it. Both lie in the session's own shard, and only
+// positions of one shard can be compared. All of them are exact in JSON.
 type Position uint64
+
+const shardBit = 45 // 256 shards of 35 million million endings are below 2^53
+
+// MaxShards is how many shards a feed can have.
+const MaxShards = 256
+
+// ShardStart is the position before the first ending of a shard.
+func ShardStart(shard int) Position { return Position(shard) << shardBit }
+
+// Shard is the shard that a position lies in; 0 where there is only one.
+func (p Position) Shard() int { return int(p >> shardBit) }
 
 // Reason says why a session ended.
 type Reason string

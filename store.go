@@ -65,7 +65,9 @@ type Store interface {
 
 	// MoveCutoff moves the cutoff of a subject, a client, or all to the next
 	// position, which it returns: every session born before it has ended. It is
-	// one write, however many they are. If m.Keep is given, that session gets the
+	// one write, however many they are, or, for a client or all, one in each shard
+	// of the feed; then it returns the position in the last of them, and a repeat
+	// of one that was cut short is harmless. If m.Keep is given, that session gets the
 	// new position as its birth in the same step, and a new version; ErrConflict
 	// if its version differs, if it is ended, or if a cutoff had passed it.
 	MoveCutoff(ctx context.Context, m CutoffMove) (Position, error)
@@ -81,8 +83,8 @@ type Store interface {
 	// records of one page need not be of one moment, each is as Lookup reads it.
 	List(ctx context.Context, q ListQuery) (ListPage, error)
 
-	// Feed returns up to max endings after a position, oldest first, and the
-	// head. Gone is true if some of them have been purged already: the reader
+	// Feed returns up to max endings after a position, in its shard, oldest first,
+	// and that shard's head. Gone is true if some of them have been purged already: the reader
 	// must forget everything and start at the head.
 	Feed(ctx context.Context, after Position, max int) (FeedPage, error)
 
@@ -97,8 +99,9 @@ type Store interface {
 
 	// Configure applies a change of documents if the configuration still has
 	// version c.Expect, else ErrConflict. The version advances by one. Each of
-	// c.Ends takes a position; a client's also moves its cutoff. It returns the
-	// head behind them.
+	// c.Ends takes a position in every shard; a client's also moves its cutoff. It
+	// returns the head behind them, of the last shard. With c.NewEpoch the epoch
+	// changes in the same step.
 	Configure(ctx context.Context, c Change) (Position, error)
 
 	// Purge does one bounded step of forgetting: it reads at most q.Limit records
@@ -245,10 +248,12 @@ type Document struct {
 }
 
 // StoreConfig is the whole configuration. Epoch is random, made with the store,
-// and changes when the store knows that it has gone back in time.
+// and changes when it is known that the store has gone back in time. Shards is
+// how many shards the feed has, which never changes.
 type StoreConfig struct {
 	Version   uint64
 	Epoch     [16]byte
+	Shards    int
 	Documents []Document
 }
 
@@ -259,11 +264,12 @@ type Change struct {
 	Documents []Document
 	Ends      []Ending
 	Events    []Event
+	NewEpoch  bool // the store has gone back in time: make a new, random epoch
 }
 
 // Empty reports whether there is nothing to apply.
 func (c *Change) Empty() bool {
-	return len(c.Documents) == 0 && len(c.Ends) == 0 && len(c.Events) == 0
+	return len(c.Documents) == 0 && len(c.Ends) == 0 && len(c.Events) == 0 && !c.NewEpoch
 }
 
 // PurgeStep is one bounded piece of forgetting. Drop and DropEvent are asked for

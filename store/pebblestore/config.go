@@ -3,6 +3,7 @@ package pebblestore
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"fmt"
 	"maps"
 	"strings"
@@ -23,7 +24,7 @@ func (s *Store) Config(ctx context.Context) (rescind.StoreConfig, error) {
 	}
 	defer s.leave()
 	v := s.view.Load()
-	cfg := rescind.StoreConfig{Version: v.config, Epoch: v.epoch, Documents: make([]rescind.Document, 0, len(v.docs))}
+	cfg := rescind.StoreConfig{Version: v.config, Epoch: v.epoch, Shards: 1, Documents: make([]rescind.Document, 0, len(v.docs))}
 	for k, value := range v.docs {
 		cfg.Documents = append(cfg.Documents, rescind.Document{Kind: k.kind, ID: k.id, Value: bytes.Clone(value)})
 	}
@@ -45,6 +46,7 @@ type configureStep struct {
 	docs   []rescind.Document
 	ends   []rescind.Ending
 	events [][]byte
+	epoch  *[16]byte // the new one
 	head   rescind.Position
 }
 
@@ -61,6 +63,10 @@ func (s *Store) Configure(ctx context.Context, c rescind.Change) (rescind.Positi
 		}
 		st.ends = append(st.ends, c.Ends...)
 		st.events = encodeEvents(c.Events)
+		if c.NewEpoch {
+			st.epoch = new([16]byte)
+			_, _ = rand.Read(st.epoch[:]) // never fails: crypto/rand ends the process instead
+		}
 		return nil
 	})
 	if err != nil {
@@ -103,6 +109,9 @@ func (st *configureStep) apply(c *committer) error {
 			v.docs[k] = d.Value
 			c.set(docKeyOf(k), d.Value)
 		}
+	}
+	if st.epoch != nil {
+		v.epoch = *st.epoch
 	}
 	c.wrote = true // the version alone is a change
 	for i := range st.ends {

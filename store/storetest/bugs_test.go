@@ -519,6 +519,23 @@ func configBugs() []bug {
 	return []bug{
 		{name: "Configure does not compare", found: []string{"ConfigureCompares", "OneOfManyConfiguresWins"},
 			plant: with(func(o *oracle, c *rescind.Change) { o.locked(func() { c.Expect = o.version }) })},
+		{name: "Configure keeps the epoch", found: []string{"EpochChangesWhenTold"}, hidden: true,
+			plant: with(func(o *oracle, c *rescind.Change) { c.NewEpoch = false })},
+		{name: "Configure makes an epoch before it compares", found: []string{"EpochChangesWhenTold"}, hidden: true,
+			plant: with(func(o *oracle, c *rescind.Change) {
+				if c.NewEpoch {
+					o.locked(func() { o.epoch[0]++ })
+				}
+			})},
+		{name: "Config counts its reads as shards", found: []string{"ShardsStay"}, hidden: true,
+			plant: plant(func(o *oracle, b *broken) {
+				reads := 0
+				b.config = func(ctx context.Context) (cfg rescind.StoreConfig, err error) {
+					cfg, err = o.Config(ctx)
+					o.locked(func() { reads++; cfg.Shards = reads })
+					return cfg, err
+				}
+			})},
 		{name: "Configure deletes nothing", found: []string{"ConfigurationIsReadAsWritten"},
 			plant: with(func(o *oracle, c *rescind.Change) {
 				c.Documents = slices.DeleteFunc(slices.Clone(c.Documents), func(d rescind.Document) bool { return d.Value == nil })

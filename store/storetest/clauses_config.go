@@ -14,6 +14,8 @@ func configClauses() []clause {
 		{"ConfigVersionIsThatOfTheWhole", configVersionIsThatOfTheWhole},
 		{"ClientCutoffMovesWithConfigure", clientCutoffMovesWithConfigure},
 		{"EpochStays", epochStays},
+		{"EpochChangesWhenTold", epochChangesWhenTold},
+		{"ShardsStay", shardsStay},
 	}
 }
 
@@ -145,5 +147,40 @@ func epochStays(c *trial) {
 		if got := c.config().Epoch; got != epoch {
 			c.Fatalf("the epoch was %x and is %x", epoch, got)
 		}
+	}
+}
+
+func epochChangesWhenTold(c *trial) {
+	known := map[[16]byte]bool{c.config().Epoch: true}
+	for range 3 {
+		s := c.created("ann", "web")
+		was := c.config()
+		c.configure(rescind.Change{NewEpoch: true, Documents: []rescind.Document{doc("k", "i", "v")}})
+		is := c.config()
+		if known[is.Epoch] || is.Version != was.Version+1 {
+			c.Fatalf("a new epoch was asked for: %x of version %d followed %x of version %d", is.Epoch, is.Version, was.Epoch, was.Version)
+		}
+		known[is.Epoch] = true
+		c.mustStand("a session, which no new epoch ends by itself", s.ID)
+		c.restart()
+		if again := c.config(); again.Epoch != is.Epoch {
+			c.Fatalf("the epoch was %x and is %x after a restart", is.Epoch, again.Epoch)
+		}
+		_, err := c.s.Configure(c.ctx, rescind.Change{Expect: was.Version, NewEpoch: true})
+		c.mustConflict("a new epoch for another version", err)
+		if again := c.config(); again.Epoch != is.Epoch || again.Version != is.Version {
+			c.Fatalf("a refused change made an epoch")
+		}
+	}
+}
+
+func shardsStay(c *trial) {
+	shards := c.config().Shards
+	if shards < 1 || shards > rescind.MaxShards {
+		c.Fatalf("a feed of %d shards", shards)
+	}
+	c.restart()
+	if got := c.config().Shards; got != shards {
+		c.Fatalf("the feed had %d shards and has %d", shards, got)
 	}
 }

@@ -358,7 +358,7 @@ func (o *oracle) Config(ctx context.Context) (rescind.StoreConfig, error) {
 		return rescind.StoreConfig{}, err
 	}
 	defer unlock()
-	cfg := rescind.StoreConfig{Version: o.version, Epoch: o.epoch}
+	cfg := rescind.StoreConfig{Version: o.version, Epoch: o.epoch, Shards: 1}
 	for k, v := range o.docs {
 		cfg.Documents = append(cfg.Documents, rescind.Document{Kind: k.kind, ID: k.id, Value: slices.Clone(v)})
 	}
@@ -384,6 +384,9 @@ func (o *oracle) Configure(ctx context.Context, c rescind.Change) (rescind.Posit
 		return 0, rescind.ErrConflict
 	}
 	o.version++
+	if c.NewEpoch {
+		_, _ = rand.Read(o.epoch[:])
+	}
 	for _, d := range c.Documents {
 		k := docKey{strings.Clone(d.Kind), strings.Clone(d.ID)}
 		if d.Value == nil {
