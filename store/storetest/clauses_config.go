@@ -179,8 +179,10 @@ func shardsStay(c *trial) {
 	if shards < 1 || shards > rescind.MaxShards {
 		c.Fatalf("a feed of %d shards", shards)
 	}
-	c.restart()
-	if got := c.config().Shards; got != shards {
-		c.Fatalf("the feed had %d shards and has %d", shards, got)
+	for range 2 {
+		if got := c.config().Shards; got != shards {
+			c.Fatalf("the feed had %d shards and has %d", shards, got)
+		}
+		c.restart()
 	}
 }
