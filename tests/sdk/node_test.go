@@ -1,7 +1,6 @@
 package sdk
 
 import (
-	"encoding/json"
 	"errors"
 	"io/fs"
 	"os"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"github.com/rescind/rescind/tests/need"
+	"github.com/rescind/rescind/tests/npm"
 )
 
 // TestNode builds the server, installs what the lock file names and runs npm test.
@@ -24,11 +24,9 @@ func TestNode(t *testing.T) {
 	watchForNode(t, root)
 	server := serverForNode(t, root)
 	folder := filepath.Join(root, "sdk", "node")
-	if !nodeInstalled(t, folder) {
-		runForNode(t, folder, nil, "npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts")
-	}
+	npm.Install(t, folder)
 	started := time.Now()
-	out := runForNode(t, folder, []string{"RESCIND_BIN=" + server}, "npm", "test")
+	out := npm.Run(t, folder, []string{"RESCIND_BIN=" + server}, "npm", "test")
 	// What ran is counted, so that a runner that finds nothing is no success.
 	for _, want := range []string{"# fail 0\n", "# cancelled 0\n", "# skipped 0\n", "# todo 0\n"} {
 		if !strings.Contains(out, want) {
@@ -59,56 +57,8 @@ func serverForNode(t *testing.T, root string) string {
 		return server
 	}
 	server := filepath.Join(t.TempDir(), "rescind")
-	runForNode(t, root, []string{"CGO_ENABLED=0"}, "go", "build", "-buildvcs=false", "-o", server, "./cmd/rescind")
+	npm.Run(t, root, []string{"CGO_ENABLED=0"}, "go", "build", "-buildvcs=false", "-o", server, "./cmd/rescind")
 	return server
-}
-
-// runForNode runs a command and returns what it printed.
-func runForNode(t *testing.T, folder string, env []string, name string, args ...string) string {
-	t.Helper()
-	c := exec.CommandContext(t.Context(), name, args...)
-	c.Dir = folder
-	c.Env = append(append(os.Environ(), "CI=true", "NO_COLOR=1"), env...)
-	c.WaitDelay = 10 * time.Second
-	out, err := c.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
-	}
-	return string(out)
-}
-
-// nodeInstalled reports whether the packages of the lock file are there.
-func nodeInstalled(t *testing.T, folder string) bool {
-	t.Helper()
-	var want, have struct {
-		Packages map[string]struct {
-			Version  string
-			Optional bool
-		}
-	}
-	read := func(path string, into any) error {
-		text, err := os.ReadFile(filepath.Join(folder, path))
-		if err == nil {
-			err = json.Unmarshal(text, into)
-		}
-		return err
-	}
-	if err := read("package-lock.json", &want); err != nil {
-		t.Fatal(err)
-	}
-	if err := read(filepath.Join("node_modules", ".package-lock.json"), &have); err != nil {
-		if !errors.Is(err, fs.ErrNotExist) {
-			t.Fatal(err)
-		}
-		return false
-	}
-	for name, p := range want.Packages {
-		// Optional ones are for other systems.
-		if name != "" && !p.Optional && have.Packages[name].Version != p.Version {
-			return false
-		}
-	}
-	return true
 }
 
 // watchForNode looks at every file that the result depends on, so that go test does not

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/rescind/rescind/tests/need"
+	"github.com/rescind/rescind/tests/npm"
 )
 
 // python is the interpreter: RESCIND_PYTHON, or else the system's, which has the
@@ -69,7 +70,7 @@ func TestPython(t *testing.T) {
 	for _, name := range modules {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			out := runForNode(t, folder, []string{"PYTHONPATH=src", "PYTHONDONTWRITEBYTECODE=1", "RESCIND_BIN=" + server},
+			out := npm.Run(t, folder, []string{"PYTHONPATH=src", "PYTHONDONTWRITEBYTECODE=1", "RESCIND_BIN=" + server},
 				python(), "-m", "unittest", "-v", "tests."+name)
 			// A module that runs nothing shows nothing.
 			if strings.Contains(out, "Ran 0 tests") || !strings.HasSuffix(strings.TrimSpace(out), "\nOK") {
