@@ -86,8 +86,14 @@ export class ForeignError extends RescindError {
   static override [Symbol.hasInstance](value: unknown): boolean { return isBranded(this, ForeignError, value, 'foreign') }
 }
 
-/** There is no such session, client or key, or it is not yours. */
+/**
+ * There is no such session, client or key, or it is not yours. Express and Nest
+ * answer it with 404 when it reaches their error handling: ids come from users.
+ */
 export class NotFoundError extends RescindError {
+  readonly status = 404
+  readonly statusCode = 404
+
   constructor(message = 'not found', options?: ErrorOptions) { super('not_found', 'NotFoundError', message, options) }
   static override [Symbol.hasInstance](value: unknown): boolean { return isBranded(this, NotFoundError, value, 'not_found') }
 }

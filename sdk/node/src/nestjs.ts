@@ -26,7 +26,7 @@ import { APP_FILTER, APP_GUARD, Reflector } from '@nestjs/core'
 import type { Answer } from './answers.js'
 import type { Client } from './client.js'
 import type { CookieOptions } from './cookies.js'
-import { InvalidError, UnavailableError } from './errors.js'
+import { InvalidError, NotFoundError, UnavailableError } from './errors.js'
 import type { CookieGrant, Flows, LoginOptions } from './flows.js'
 import { type RescindOptions, assemble, need } from './front.js'
 import { checkJwt, isRevoked, type JwtHookOptions } from './jwt.js'
@@ -176,16 +176,18 @@ export class RescindGuard implements CanActivate {
   }
 }
 
-/** Answers an UnavailableError that a handler did not catch with 503 and Retry-After. */
-@Catch(UnavailableError)
-export class UnavailableFilter implements ExceptionFilter {
-  catch(error: UnavailableError, host: ArgumentsHost): void {
+/** Answers what a handler did not catch: UnavailableError with 503 and Retry-After, NotFoundError with 404. */
+@Catch(UnavailableError, NotFoundError)
+export class RescindFilter implements ExceptionFilter {
+  catch(error: UnavailableError | NotFoundError, host: ArgumentsHost): void {
     if (host.getType() !== 'http') throw error
     const response = host.switchToHttp().getResponse<{ status(code: number): { send(body: unknown): void } }>()
     const to = new Response(response)
     if (to.gone) return
-    to.set(error.headers)
-    response.status(error.status).send({ status: error.status, error: 'temporarily_unavailable', error_description: 'the state of the token could not be known; try again' })
+    if (error instanceof UnavailableError) to.set(error.headers)
+    const [code, description] = error instanceof UnavailableError
+      ? ['temporarily_unavailable', 'the state of the token could not be known; try again'] : ['not_found', 'there is no such session']
+    response.status(error.status).send({ status: error.status, error: code, error_description: description })
   }
 }
 
@@ -203,7 +205,7 @@ export class RescindModule {
 }
 
 function place(options: Provider, { guard = true, isGlobal = true }: RescindPlacement, imports: NonNullable<ModuleMetadata['imports']>): DynamicModule {
-  const providers: Provider[] = [options, RescindService, RescindGuard, { provide: APP_FILTER, useClass: UnavailableFilter }]
+  const providers: Provider[] = [options, RescindService, RescindGuard, { provide: APP_FILTER, useClass: RescindFilter }]
   if (guard) providers.push({ provide: APP_GUARD, useExisting: RescindGuard })
   return { module: RescindModule, global: isGlobal, imports, providers, exports: [RescindService, RescindGuard, RESCIND_OPTIONS] }
 }

@@ -29,6 +29,7 @@ async function application(express, options = {}, more = () => {}) {
   app.use('/api', r.requireToken())
   app.all('/api/notes', (q, s) => { calls.notes++; s.json(q.auth) })
   app.get('/api/devices', (q, s, next) => { r.devices(q.auth.subject).then(d => s.json(d.map(x => x.device)), next) })
+  app.delete('/api/devices/:id', (q, s, next) => { r.endSession(q.params.id, q.auth.subject).then(receipt => s.json(receipt), next) })
   app.get('/api/write', r.requireToken({ scope: 'notes:write' }), (q, s) => s.json('written'))
   app.get('/api/delete', r.requireToken({ scope: ['notes:write', 'notes:delete'] }), (q, s) => s.json('deleted'))
   app.get('/api/throws', () => { throw new Error('a bug') })
@@ -91,6 +92,10 @@ for (const [name, express] of [['Express 5', express5], ['Express 4', express4]]
       assert.equal(good.status, 200)
       assert.deepEqual([good.json.subject, good.json.session, good.json.scope, good.json.claims], ['ada', grant.session, 'notes:read notes:write', { plan: 'gold' }])
       const devices = await send(app.url, 'GET', '/api/devices', { headers: bearer(grant.access_token) })
+      const other = await login({ user: 'mallory' })
+      for (const id of [grant.session, 'nonsense', '0'.repeat(32)]) {
+        assert.equal((await send(app.url, 'DELETE', '/api/devices/' + id, { headers: bearer(other.access_token) })).status, 404)
+      }
       assert.ok(devices.json.some(d => d.user_agent === 'Browser/1' && d.ip.endsWith('127.0.0.1')), devices.text)
       const out = await send(app.url, 'POST', '/logout', { headers: bearer(grant.access_token) })
       assert.equal(out.status, 204)

@@ -32,7 +32,7 @@ async function application(load, platform, options = {}, { async = false, guard 
   const core = await load('@nestjs/core')
   const { FastifyAdapter } = platform === 'fastify' ? await load('@nestjs/platform-fastify') : {}
   const { CurrentSession, InactiveError, Public, RescindGuard, RescindModule, RescindService, Scopes, UnavailableError } = await load('@rescind/node/nestjs')
-  const { Body, Controller, Get, HttpCode, Inject, Module, Post, Req, UseGuards, UseInterceptors } = common
+  const { Body, Controller, Delete, Get, HttpCode, Inject, Module, Param, Post, Req, UseGuards, UseInterceptors } = common
   const held = {}
 
   class Auth {
@@ -69,6 +69,9 @@ async function application(load, platform, options = {}, { async = false, guard 
     mine() { throw new common.UnauthorizedException('mine') }
     inactive() { throw new InactiveError('some other token') }
     unavailable() { throw new UnavailableError() }
+    devices(subject) { return this.rescind.devices(subject) }
+    endDevice(id, subject) { return this.rescind.endSession(id, subject) }
+    constructor(rescind) { this.rescind = rescind }
   }
   decorate(Notes, [Controller('notes'), ...guard ? [] : [UseGuards(RescindGuard)]], {
     list: { on: [Get()], parameters: [CurrentSession()] },
@@ -77,7 +80,10 @@ async function application(load, platform, options = {}, { async = false, guard 
     open: { on: [Get('open'), Public()], parameters: [CurrentSession()] },
     remove: { on: [Get('remove'), Scopes('notes:read', 'notes:delete')] },
     throws: { on: [Get('throws')] }, mine: { on: [Get('mine')] }, inactive: { on: [Get('inactive')] }, unavailable: { on: [Get('unavailable')] },
+    devices: { on: [Get('devices')], parameters: [CurrentSession('subject')] },
+    endDevice: { on: [Delete('devices/:id')], parameters: [Param('id'), CurrentSession('subject')] },
   })
+  Inject(RescindService)(Notes, undefined, 0)
   class Shop {
     window() { return 'look' }
     buy() { return 'bought' }
@@ -237,6 +243,21 @@ for (const { name, load, only } of versions) {
         is401(await send(app.url, 'POST', '/logout-all'), '')
         assert.equal((await send(app.url, 'POST', '/logout-all', { headers: bearer(one.access_token) })).status, 204)
         is401(await get('/notes', two.access_token))
+      })
+
+      test('a device ends for its own user, and for others there is none', async () => {
+        const [mine, phone, other] = [await login({ user: 'kim' }), await login({ user: 'kim' }), await login({ user: 'lee' })]
+        const end = (id, token) => send(app.url, 'DELETE', '/notes/devices/' + id, { headers: bearer(token) })
+        for (const id of [phone.session, 'nonsense', '0'.repeat(32)]) {
+          const answer = await end(id, other.access_token)
+          assert.equal(answer.status, 404)
+          assert.deepEqual(answer.json, { status: 404, error: 'not_found', error_description: 'there is no such session' })
+        }
+        assert.equal((await get('/notes', phone.access_token)).status, 200)
+        assert.equal((await end(phone.session, mine.access_token)).status, 200)
+        is401(await get('/notes', phone.access_token))
+        const left = (await get('/notes/devices', mine.access_token)).json.map(s => s.id)
+        assert.ok(left.includes(mine.session) && !left.includes(phone.session) && !left.includes(other.session), left)
       })
 
       test('a guard where it is put, and nowhere else', async () => {
