@@ -54,4 +54,4 @@ bench: ## side by side with what people would use instead
 	@CGO_ENABLED=0 $(GO) run ./bench
 
 clean: ## delete what was built
-	rm -rf bin tests/e2e/node_modules sdk/node/node_modules sdk/node/dist sdk/node/test/nest11/node_modules sdk/python/dist
+	rm -rf bin tests/e2e/node_modules tests/docs/node_modules sdk/node/node_modules sdk/node/dist sdk/node/test/nest11/node_modules sdk/python/dist

@@ -44,6 +44,7 @@ func testShown(t *testing.T, r *runner) {
 	for _, p := range all {
 		blocks += len(p.blocks)
 		t.Run(p.path, func(t *testing.T) {
+			requires(t, r, p)
 			t.Parallel()
 			for _, wrong := range r.run(p) {
 				t.Error(wrong)
@@ -87,6 +88,7 @@ func testPlanted(t *testing.T, r *runner) {
 			red++
 		}
 		t.Run(filepath.Base(name), func(t *testing.T) {
+			requires(t, r, p)
 			t.Parallel()
 			found := append(r.run(p), checkLinks(".", []page{p})...)
 			if match == nil {

@@ -7,13 +7,23 @@
 //	```go            a whole program, built in this module and run; or, with package x_test, a test
 //	```go server     a whole program that serves, until the page ends or shows the next one
 //	```yaml [NAME]   a configuration for rescind serve, kept as NAME in the page's folder
+//	```sh app        one command: an application on port 8080, until the page ends or shows the next one
+//	```sh redis      one command: a Redis on port 6379, likewise
+//	```sh install    commands that install packages; see below
+//	```js NAME       a file of the page's folder, which a later block runs or imports; also ts, python, json
+//	```js NAME more  added to the end of that file
 //	```json          one JSON value
 //	```text          anything else; nothing is checked
 //
 // A comment "# → text" (in Go "// → text") behind a command, or alone on the lines
 // below it, says what its output holds; "…" stands for anything in between.
-// Ports 8470 and 8080 become free ones. A page runs in a folder of its own: an
-// empty one, the README's holds a copy of the repository.
+// Ports 8470, 8080 and 6379 become free ones. A page runs in a folder of its own:
+// an empty one, the README's holds a copy of the repository.
+//
+// What "sh install" installs is there without it: the packages of this repository,
+// built as they would be published, beside those of tests/docs/package.json and of
+// the system's Python. With RESCIND_SLOW=1 nothing is, the page's folder lies
+// beside a copy of the repository, and the commands run.
 //
 // Links between the pages, and to files, must lead somewhere, and every page must
 // be linked from another one. The list of dependencies in docs/design must be the
@@ -50,6 +60,11 @@ type block struct {
 type link struct {
 	line           int
 	target, anchor string
+}
+
+// has reports whether the page has a block of a kind.
+func (p page) has(kind string) bool {
+	return slices.ContainsFunc(p.blocks, func(b block) bool { return strings.Join(b.info, " ") == kind })
 }
 
 // A problem is something that the documentation gets wrong.

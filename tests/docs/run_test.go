@@ -20,21 +20,28 @@ import (
 	"time"
 )
 
-// pageTime bounds how long one page runs.
-const pageTime = 2 * time.Minute
+// pageTime bounds how long one page runs; where it installs what it says, it waits
+// for the network.
+const (
+	pageTime    = 2 * time.Minute
+	installTime = 15 * time.Minute
+)
 
 // A runner runs pages with the rescind of this checkout.
 type runner struct {
 	root string // of the repository
 	dir  string // for all that it makes
+	full bool   // installs what pages install
 
-	mu   sync.Mutex
-	port int // the last one that was given to a page
+	mu       sync.Mutex
+	port     int // the last one that was given to a page
+	packages     // for applications in other languages
 }
 
 // newRunner builds rescind, once.
 func newRunner(root, dir string) (*runner, error) {
-	r := &runner{root: root, dir: dir}
+	r := &runner{root: root, dir: dir, full: os.Getenv("RESCIND_SLOW") == "1"}
+	r.environment = sync.OnceValues(r.buildPython)
 	return r, r.build("build", "-o", filepath.Join(dir, "bin", "rescind"), "./cmd/rescind")
 }
 
@@ -63,11 +70,13 @@ func (r *runner) run(p page) []problem {
 	} else {
 		err = os.Mkdir(work, 0o700)
 	}
-	ports, perr := r.ports(2)
-	if err = errors.Join(err, perr); err != nil {
+	ports, perr := r.ports(3)
+	vars, verr := r.provide(p, dir)
+	if err = errors.Join(err, perr, verr); err != nil {
 		return append(found, problem{p.path, 1, err.Error()})
 	}
-	free := strings.NewReplacer("8470", ports[0], "8080", ports[1])
+	free := strings.NewReplacer("8470", ports[0], "8080", ports[1], "6379", ports[2])
+	found = append(found, idle(p)...)
 
 	var steps []step
 	for i, b := range p.blocks {
@@ -82,10 +91,13 @@ func (r *runner) run(p page) []problem {
 	if len(steps) == 0 {
 		return found
 	}
-	env := environment("DOCS="+dir, "DOCS_PORT="+ports[1],
-		"RESCIND_LISTEN=127.0.0.1:"+ports[0], "RESCIND_SERVER=http://127.0.0.1:"+ports[0],
-		"PATH="+filepath.Join(r.dir, "bin")+string(os.PathListSeparator)+os.Getenv("PATH"))
-	return append(found, runSteps(p.path, work, env, steps, pageTime)...)
+	env := environment(append(vars, "DOCS="+dir, "DOCS_APP="+ports[1], "DOCS_REDIS="+ports[2],
+		"RESCIND_LISTEN=127.0.0.1:"+ports[0], "RESCIND_SERVER=http://127.0.0.1:"+ports[0])...)
+	limit := pageTime
+	if r.full && p.has("sh install") {
+		limit = installTime
+	}
+	return append(found, runSteps(p.path, work, env, steps, limit)...)
 }
 
 // prepare turns a block into steps, building what it needs under name.
@@ -94,7 +106,13 @@ func (r *runner) prepare(b block, name string) ([]step, error) {
 	switch {
 	case kind == "sh":
 		return statements(b)
-	case kind == "sh server":
+	case kind == "sh install":
+		steps, err := statements(b)
+		if err != nil || r.full {
+			return steps, err
+		}
+		return nil, nil // provide has brought it
+	case kind == "sh server", kind == "sh app", kind == "sh redis":
 		steps, err := statements(b)
 		if err != nil {
 			return nil, err
@@ -102,7 +120,9 @@ func (r *runner) prepare(b block, name string) ([]step, error) {
 		if len(steps) != 1 || len(steps[0].expect) > 0 {
 			return nil, errors.New("a server is one command, of which nothing is expected but that it gets ready")
 		}
-		return []step{serve(steps[0])}, nil
+		return []step{serve(b.info[1], steps[0])}, nil
+	case len(b.info) > 0 && applications[b.info[0]] != "":
+		return r.source(b, name)
 	case kind == "go", kind == "go server":
 		return r.program(b, name, kind == "go server")
 	case len(b.info) > 0 && b.info[0] == "yaml" && len(b.info) <= 2:
@@ -114,11 +134,14 @@ func (r *runner) prepare(b block, name string) ([]step, error) {
 			script += "cp " + quote(name) + " " + quote(filepath.Base(b.info[1])) + "\n"
 		}
 		return []step{{line: b.line, script: script}}, nil
-	case kind == "json":
+	case len(b.info) > 0 && b.info[0] == "json":
 		if !json.Valid([]byte(b.text)) {
 			return nil, errors.New("this is no JSON")
 		}
-		return nil, nil
+		if len(b.info) == 1 {
+			return nil, nil
+		}
+		return r.source(b, name)
 	case kind == "text":
 		return nil, nil
 	}
@@ -162,7 +185,7 @@ func (r *runner) program(b block, name string, server bool) ([]step, error) {
 		return nil, err
 	}
 	if server {
-		return []step{serveProgram(b.line, binary)}, nil
+		return []step{serve("app", step{line: b.line, script: quote(binary) + "\n"})}, nil
 	}
 	return []step{{line: b.line, script: quote(binary), expect: expect}}, nil
 }

@@ -84,62 +84,50 @@ func complete(script string) (bool, error) {
 // prelude begins every script: its servers run in the background, one of each
 // kind at a time, and end by SIGTERM. A server of ours promises to exit with 0.
 const prelude = `set -eu -o pipefail
-docs_rescind= docs_program=
-docs_end_rescind() {
-	[ -n "$docs_rescind" ] || return 0
-	local pid=$docs_rescind status=0
-	docs_rescind=
+declare -A docs_pid=()
+docs_end() { # KIND
+	local pid=${docs_pid[$1]:-} status=0
+	[ -n "$pid" ] || return 0
+	unset "docs_pid[$1]"
 	kill -TERM "$pid" || true
 	wait "$pid" || status=$?
-	[ "$status" = 0 ] && return 0
+	[ "$1" = server ] && [ "$status" != 0 ] || return 0
 	echo "the server exited with $status:"
-	cat "$DOCS/rescind.log"
+	cat "$DOCS/server.log"
 	return 1
-}
-docs_end_program() {
-	[ -n "$docs_program" ] || return 0
-	local pid=$docs_program
-	docs_program=
-	kill -TERM "$pid" || true
-	wait "$pid" || true
 }
 docs_exit() {
 	local status=$?
-	docs_end_program
-	docs_end_rescind || status=1
+	if [ "$status" != 0 ] && [ -e "$DOCS/app.log" ]; then
+		echo "the application said:"
+		cat "$DOCS/app.log"
+	fi
+	docs_end app
+	docs_end redis
+	docs_end server || status=1
 	exit "$status"
 }
 trap docs_exit EXIT
-docs_wait() { # PID LOG TEST...
-	local pid=$1 log=$2
-	shift 2
+docs_wait() { # KIND
 	for _ in $(seq 600); do
-		if "$@" 2>/dev/null; then return 0; fi
-		if ! kill -0 "$pid" 2>/dev/null; then break; fi
+		if "docs_ready_$1" 2>/dev/null; then return 0; fi
+		if ! kill -0 "${docs_pid[$1]}" 2>/dev/null; then break; fi
 		sleep 0.05
 	done
 	echo "the server is not ready:"
-	cat "$log"
+	cat "$DOCS/$1.log"
 	return 1
 }
-docs_answers() { (: <>"/dev/tcp/127.0.0.1/$DOCS_PORT"); }
+docs_ready_server() { grep -q '^rescind is ready' "$DOCS/server.log"; }
+docs_ready_app() { (: <>"/dev/tcp/127.0.0.1/$DOCS_APP"); }
+docs_ready_redis() { (: <>"/dev/tcp/127.0.0.1/$DOCS_REDIS"); }
 `
 
-// serve is the script of a server: env runs it under the id that the shell knows.
-func serve(s step) step {
-	s.script = "docs_end_rescind\n" +
-		"{ exec env " + s.script + "} >\"$DOCS/rescind.log\" 2>&1 &\n" +
-		"docs_rescind=$!\n" +
-		"docs_wait \"$docs_rescind\" \"$DOCS/rescind.log\" grep -q '^rescind is ready' \"$DOCS/rescind.log\"\n"
+// serve is the script of a server of some kind: env runs it under the id that the
+// shell knows.
+func serve(kind string, s step) step {
+	s.script = fmt.Sprintf("docs_end %[1]s\n{ exec env %[2]s} >\"$DOCS/%[1]s.log\" 2>&1 &\ndocs_pid[%[1]s]=$!\ndocs_wait %[1]s\n", kind, s.script)
 	return s
-}
-
-// serveProgram is the same for a program that serves on port 8080.
-func serveProgram(line int, binary string) step {
-	return step{line: line, script: "docs_end_program\n" +
-		"{ exec " + quote(binary) + "; } >\"$DOCS/program.log\" 2>&1 &\n" +
-		"docs_program=$!\n" +
-		"docs_wait \"$docs_program\" \"$DOCS/program.log\" docs_answers\n"}
 }
 
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
