@@ -1,0 +1,191 @@
+package browser
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rescind/rescind"
+	"github.com/rescind/rescind/rescindtest"
+	"github.com/rescind/rescind/tests/need"
+	"github.com/rescind/rescind/tests/npm"
+)
+
+const root = "../.."
+
+// An app is the Express example, cured, with its page, a ledger of its own behind
+// it and a front before it.
+type app struct {
+	*rescindtest.Server
+	ledger *front // between the example and the ledger
+	*front        // between the browser and the example
+}
+
+// Options of a ledger.
+func accessLifetime(d time.Duration) rescindtest.Option {
+	return func(s *rescindtest.Settings) { s.Config.AccessLifetime = d }
+}
+
+// startApp starts everything but the browser.
+func startApp(t *testing.T, options ...rescindtest.Option) *app {
+	t.Helper()
+	need.Commands(t, "NODE", "the browser's application", "node", "npm")
+	a := &app{Server: rescindtest.Start(t, append(options, func(s *rescindtest.Settings) { s.Config.Audience = "notes" })...)}
+	a.ledger = startFront(t, a.Server.URL, false)
+	tree := tree(t)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := listener.Addr().(*net.TCPAddr).Port
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	run(t, filepath.Join(tree, "examples", "express"), []string{
+		"HOST=127.0.0.1", "PORT=" + strconv.Itoa(port), "WORKERS=1",
+		"RESCIND_URL=" + a.ledger.url, "RESCIND_CLIENT_ID=" + a.App.ID, "RESCIND_CLIENT_SECRET=" + a.App.Secret,
+	}, "node", filepath.Join("cured", "app.js"))
+	a.front = startFront(t, fmt.Sprintf("http://127.0.0.1:%d", port), true)
+	return a
+}
+
+// run starts a program and returns when it has said a line. It ends with the test.
+func run(t *testing.T, dir string, env []string, name string, args ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), name, args...)
+	cmd.Dir, cmd.Env, cmd.WaitDelay = dir, append(os.Environ(), env...), 5*time.Second
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var complaints strings.Builder
+	cmd.Stderr = &complaints
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	ready, ended := lines.Scan(), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for lines.Scan() {
+		}
+		_ = cmd.Wait() // it was told to end
+	}()
+	t.Cleanup(func() {
+		<-ended // the context of the test is over before its cleanups run
+		if t.Failed() && complaints.Len() > 0 {
+			t.Logf("%s said:\n%s", name, &complaints)
+		}
+	})
+	if !ready {
+		<-ended
+		t.Fatalf("%s did not start:\n%s", name, &complaints)
+	}
+}
+
+// tree returns a folder that holds copies of sdk/node, built, and of the
+// example. Nobody else rebuilds or removes anything there meanwhile, and planted
+// bugs are in it.
+func tree(t *testing.T) string {
+	t.Helper()
+	top, err := filepath.Abs(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	npm.Install(t, filepath.Join(top, "sdk", "node"))
+	npm.Install(t, filepath.Join(top, "examples", "express"))
+	dir := t.TempDir()
+	for _, name := range []string{"LICENSE", "sdk/node/src", "sdk/node/package.json", "sdk/node/build.mjs", "sdk/node/tsconfig.json", "sdk/node/tsconfig.cjs.json", "examples/express/cured", "examples/express/package.json", "examples/page"} {
+		if err := copyTree(top, dir, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sdk := filepath.Join(dir, "sdk", "node")
+	if err := os.Symlink(filepath.Join(top, "sdk", "node", "node_modules"), filepath.Join(sdk, "node_modules")); err != nil {
+		t.Fatal(err)
+	}
+	build := exec.CommandContext(t.Context(), "node", "build.mjs")
+	build.Dir = sdk
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("sdk/node: %v\n%s", err, out)
+	}
+	if err := linkModules(filepath.Join(top, "examples", "express", "node_modules"), filepath.Join(dir, "examples", "express", "node_modules"), sdk); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// linkModules makes a node_modules whose packages are those of from, but for ours.
+func linkModules(from, to, sdk string) error {
+	entries, err := os.ReadDir(from)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Join(to, "@rescind"), 0o700); err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.Name() != "@rescind" {
+			if err := os.Symlink(filepath.Join(from, e.Name()), filepath.Join(to, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return os.Symlink(sdk, filepath.Join(to, "@rescind", "node"))
+}
+
+// copyTree copies a file or folder, with planted bugs in it: tests/planted names
+// the file that says which files are to be read elsewhere.
+func copyTree(top, dir, name string) error {
+	var overlay struct{ Replace map[string]string }
+	if path := os.Getenv("RESCIND_PLANTED"); path != "" {
+		text, err := os.ReadFile(path)
+		if err == nil {
+			err = json.Unmarshal(text, &overlay)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return filepath.WalkDir(filepath.Join(top, filepath.FromSlash(name)), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		rel, err := filepath.Rel(top, path)
+		if err != nil {
+			return err
+		}
+		if planted := overlay.Replace[path]; planted != "" {
+			path = planted
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		to := filepath.Join(dir, rel)
+		return errors.Join(os.MkdirAll(filepath.Dir(to), 0o700), os.WriteFile(to, text, 0o600))
+	})
+}
+
+// sessions counts those of a subject that stand.
+func (a *app) sessions(t *testing.T, subject string) int {
+	t.Helper()
+	page, err := a.Authority.Sessions(context.Background(), rescind.SessionQuery{Subject: subject, State: rescind.StateActive})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(page.Sessions)
+}
