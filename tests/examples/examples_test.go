@@ -3,7 +3,9 @@ package examples
 import (
 	"net/http"
 	"os"
+	"slices"
 	"testing"
+	"time"
 )
 
 func TestMain(m *testing.M) { os.Exit(Main(m)) }
@@ -83,4 +85,138 @@ func (a Answer) ok(t *testing.T) {
 	if a.Err != nil || a.Status != http.StatusOK && a.Status != http.StatusNoContent {
 		t.Errorf("%s: %d %s (%v)", a.Call, a.Status, a.Text, a.Err)
 	}
+}
+
+func TestLogoutEverywhereAndEndingADevice(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, f Framework) {
+		a := f.Start(t, Cured, StartRescind(t, 0))
+		alan, phone := a.Login(t, "alan"), a.Login(t, "ada")
+		before := a.devices(t, phone)
+		tablet := a.Login(t, "ada")
+		both := a.devices(t, phone)
+		added := slices.DeleteFunc(slices.Clone(both), func(id string) bool { return slices.Contains(before, id) })
+		if len(before) != 1 || len(both) != 2 || len(added) != 1 {
+			t.Fatalf("devices: %q, then %q", before, both)
+		}
+
+		// What is not hers is not there for her.
+		foreign := Call{"DELETE", "/api/devices/" + added[0], alan.AccessToken, nil}
+		a.Call(foreign).Is(t, http.StatusNotFound)
+		a.in(t, tablet)
+		a.Call(Call{"DELETE", "/api/devices/" + added[0], phone.AccessToken, nil}).ok(t)
+		a.out(t, tablet)
+		a.in(t, phone)
+		if left := a.devices(t, phone); !slices.Equal(left, before) {
+			t.Errorf("devices after one has ended: %q, want %q", left, before)
+		}
+
+		desk := a.Login(t, "ada")
+		a.Call(post("/logout-all", phone.AccessToken)).ok(t)
+		a.out(t, phone)
+		a.out(t, desk)
+		a.in(t, alan)
+	})
+}
+
+// devices lists the ids of a user's sessions.
+func (a *App) devices(t *testing.T, g Grant) (ids []string) {
+	t.Helper()
+	var list []struct{ ID string }
+	a.Call(get("/api/devices", g.AccessToken)).Is(t, http.StatusOK).JSON(t, &list)
+	for _, d := range list {
+		ids = append(ids, d.ID)
+	}
+	return ids
+}
+
+func TestAnExpiredTokenLogsOut(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, f Framework) {
+		a := f.Start(t, Cured, StartRescind(t, 2*time.Second))
+		stays, leaves := a.Login(t, "ada"), a.Login(t, "ada")
+		me := get("/api/me", leaves.AccessToken)
+		for deadline := time.Now().Add(patience); a.Call(me).Status != http.StatusUnauthorized; time.Sleep(100 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("the token does not expire")
+			}
+		}
+		a.Call(post("/logout", leaves.AccessToken)).ok(t)
+		a.out(t, leaves)
+		a.Refresh(t, stays.RefreshToken) // expired is not logged out
+	})
+}
+
+// TestAnOutageIsNeitherAYesNorANo is about a server that is frozen, gone and back.
+func TestAnOutageIsNeitherAYesNorANo(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, f Framework) {
+		a := f.Start(t, Cured, StartRescind(t, 0))
+		stays, other, gone := a.Login(t, "ada"), a.Login(t, "ada"), a.Login(t, "ada")
+		a.Call(post("/logout", gone.AccessToken)).ok(t)
+		workers := a.workersOf(a.Everywhere(t, get("/api/me", stays.AccessToken)))
+
+		for _, outage := range []struct {
+			name     string
+			down, up func(t testing.TB)
+		}{
+			{"frozen", a.Rescind.Freeze, a.Rescind.Thaw},
+			{"killed", a.Rescind.Kill, a.Rescind.Start},
+		} {
+			outage.down(t)
+			a.unavailable(t, outage.name, stays, gone)
+			outage.up(t)
+			// Nothing was restarted but Rescind.
+			a.in(t, stays)
+			if now := a.workersOf(a.Everywhere(t, get("/api/me", stays.AccessToken))); !slices.Equal(now, workers) {
+				t.Errorf("%s: the workers were %q and are %q", outage.name, workers, now)
+			}
+			a.out(t, gone)
+			stays = a.Refresh(t, stays.RefreshToken)
+		}
+		a.Call(post("/logout", other.RefreshToken))
+		a.Call(post("/logout", other.AccessToken)).ok(t)
+		a.out(t, other)
+	})
+}
+
+// deadline is how long an application waits for Rescind, and a busy machine for it.
+const deadline = 5 * time.Second
+
+// unavailable expects 503 with Retry-After from all routes, whatever the token.
+func (a *App) unavailable(t *testing.T, what string, stays, gone Grant) {
+	t.Helper()
+	calls := []Call{
+		{"POST", "/login", "", map[string]any{"user": "ada", "password": "lovelace"}},
+		refresh(stays.RefreshToken), refresh(gone.RefreshToken),
+		post("/logout", gone.AccessToken), post("/logout-all", gone.AccessToken),
+	}
+	for _, token := range []string{stays.AccessToken, gone.AccessToken} {
+		calls = append(calls, guarded(token)...)
+	}
+	var all []func() Answer
+	for _, c := range calls {
+		all = append(all, func() Answer { return a.Call(c) })
+	}
+	var everywhere Answers
+	all = append(all, func() Answer {
+		everywhere = a.Everywhere(t, get("/api/notes", stays.AccessToken))
+		return everywhere[0]
+	})
+	for _, answer := range append(atOnce(all), everywhere...) {
+		answer.Is(t, http.StatusServiceUnavailable)
+		if answer.Header.Get("Retry-After") == "" || answer.After > deadline {
+			t.Errorf("%s: %s: Retry-After %q, after %v", what, answer.Call, answer.Header.Get("Retry-After"), answer.After)
+		}
+	}
+}
+
+// workersOf lists who has answered.
+func (a *App) workersOf(answers Answers) []string {
+	var ids []string
+	for _, answer := range answers {
+		ids = append(ids, answer.Header.Get("X-Worker"))
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
 }

@@ -57,7 +57,9 @@ type Passes struct {
 	Access  bool // the access token answers 200
 	Refresh bool // the refresh token brings new tokens, which answer 200
 	Outage  bool // the access token answers 200 while Redis is down
-	Devices bool // a device that was ended, or that logout-all should have reached, refreshes
+
+	Device     bool // the refresh token of a device that was ended brings tokens
+	Everywhere bool // so does one of another session after logout-all
 }
 
 // Frameworks are all examples.
@@ -65,7 +67,7 @@ var Frameworks = []Framework{
 	{
 		Name: "express", File: "app.js", BrokenOnly: []string{"tokens.js"},
 		Processes: 1, Workers: 4,
-		Redis: true, Passes: Passes{Refresh: true, Outage: true, Devices: true},
+		Redis: true, Passes: Passes{Refresh: true, Outage: true, Device: true, Everywhere: true},
 		Needs: func(t testing.TB) { need.Commands(t, "NODE", "the examples for Node", "node", "npm") },
 		Command: func(t testing.TB, tree, form string) *exec.Cmd {
 			folder := filepath.Join(tree, "examples", "express")

@@ -1,4 +1,4 @@
-// A notes application. The ledger says which tokens stand: who logs out is out, everywhere and at once.
+// A notes application.
 import cluster from 'node:cluster'
 import { createHash, timingSafeEqual } from 'node:crypto'
 import { join } from 'node:path'
