@@ -23,17 +23,20 @@ func (c *config) complete() error {
 	if (c.TLS.CertFile == "") != (c.TLS.KeyFile == "") {
 		return usagef("tls: cert_file and key_file go together")
 	}
-	host, port, err := net.SplitHostPort(c.Listen)
-	if err != nil || port == "" {
-		return usagef("listen: an address has a host and a port, as in 127.0.0.1:8470, not %q", c.Listen)
-	}
-	switch {
-	case c.TLS.CertFile != "" && c.InsecureHTTP:
+	if c.TLS.CertFile != "" && c.InsecureHTTP {
 		return usagef("insecure_http and tls exclude each other")
-	case c.TLS.CertFile == "" && !c.InsecureHTTP && !loopback(host):
-		return usagef("listen: %s is not loopback and there is no TLS: tokens would pass in the clear. Give --tls-cert-file and --tls-key-file, or, behind a proxy that ends TLS, --insecure-http", c.Listen)
-	case c.Issuer == "" && !loopback(host):
+	}
+	host, port, err := c.completeAddress("listen", c.Listen)
+	if err != nil {
+		return err
+	}
+	if c.Issuer == "" && !loopback(host) {
 		return usagef("issuer: on an address that is not loopback it is required, as in --issuer https://login.example.com")
+	}
+	if c.ListenGRPC != "" {
+		if _, _, err := c.completeAddress("listen_grpc", c.ListenGRPC); err != nil {
+			return err
+		}
 	}
 	if port != "0" {
 		c.settle(port)
@@ -57,6 +60,19 @@ func (c *config) complete() error {
 		return usagef("retention and the times of shutdown cannot be negative")
 	}
 	return c.completeClients()
+}
+
+// completeAddress splits an address to listen on, and refuses one on which tokens
+// would pass in the clear.
+func (c *config) completeAddress(key, addr string) (host, port string, err error) {
+	host, port, err = net.SplitHostPort(addr)
+	if err != nil || port == "" {
+		return "", "", usagef("%s: an address has a host and a port, as in 127.0.0.1:8470, not %q", key, addr)
+	}
+	if c.TLS.CertFile == "" && !c.InsecureHTTP && !loopback(host) {
+		return "", "", usagef("%s: %s is not loopback and there is no TLS: tokens would pass in the clear. Give --tls-cert-file and --tls-key-file, or, behind a proxy that ends TLS, --insecure-http", key, addr)
+	}
+	return host, port, nil
 }
 
 // settle fills in what follows from the port that is served on.

@@ -93,6 +93,7 @@ func TestEveryFlagOfTheContractIsThere(t *testing.T) {
 func TestAPrintedConfigurationReadsBackAsItself(t *testing.T) {
 	const file = `
 listen: 127.0.0.1:9000
+listen_grpc: 127.0.0.1:9001
 lifetimes: {access_token: 90s, idle: 36h, session: 240h}
 sessions: {max: 3, policy: end-oldest}
 cors_origins: [https://app.example.com]
@@ -174,6 +175,8 @@ func TestWrongConfigurationsAreRefused(t *testing.T) {
 		"no issuer":            {args: []string{"--listen", ":8470", "--insecure-http"}, want: "issuer: on an address that is not loopback it is required"},
 		"half of TLS":          {args: []string{"--tls-cert-file", "x"}, want: "go together"},
 		"TLS and plain":        {args: []string{"--tls-cert-file", "x", "--tls-key-file", "y", "--insecure-http"}, want: "exclude each other"},
+		"open gRPC address":    {args: []string{"--listen-grpc", "0.0.0.0:8471"}, want: "listen_grpc: 0.0.0.0:8471 is not loopback and there is no TLS"},
+		"no gRPC port":         {file: "listen_grpc: 127.0.0.1\n", want: "listen_grpc: an address has a host and a port"},
 		"no port":              {args: []string{"--listen", "127.0.0.1"}, want: "a host and a port"},
 		"level":                {args: []string{"--log-level", "loud"}, want: "debug, info, warn or error"},
 		"key in data":          {args: []string{"--store", "pebble:data", "--master-key-file", "data/master.key"}, want: "lies in the data folder"},

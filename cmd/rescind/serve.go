@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -70,8 +71,8 @@ func (c *cli) serve(ctx context.Context, config *config) (err error) {
 	}
 	log := slog.New(handler)
 
-	// The address comes first: a taken one should leave nothing behind.
-	listener, err := listen(ctx, config.Listen)
+	// The addresses come first: a taken one should leave nothing behind.
+	listener, err := listen(ctx, "listen", config.Listen)
 	if err != nil {
 		return err
 	}
@@ -79,14 +80,24 @@ func (c *cli) serve(ctx context.Context, config *config) (err error) {
 	if _, port, err := net.SplitHostPort(listener.Addr().String()); err == nil {
 		config.settle(port)
 	}
+	var checks net.Listener
+	if config.ListenGRPC != "" {
+		if checks, err = listen(ctx, "listen-grpc", config.ListenGRPC); err != nil {
+			return err
+		}
+		defer checks.Close()
+		config.ListenGRPC = checks.Addr().String()
+	}
 	server := httpapi.Server(nil)
 	server.ErrorLog = slog.NewLogLogger(handler, slog.LevelDebug) // clients that hang up, mostly
+	var secure *tls.Config
 	if config.TLS.CertFile != "" {
 		certificate, err := loadCertificate(config.TLS, log)
 		if err != nil {
 			return refusedf("tls: %w", err)
 		}
-		server.TLSConfig = certificate.config()
+		secure = certificate.config()
+		server.TLSConfig = secure.Clone() // each protocol adds its own names
 		go certificate.follow(ctx, tlsEvery)
 	}
 	traces, err := config.OTel.tracing(ctx, c.env, log)
@@ -122,10 +133,14 @@ func (c *cli) serve(ctx context.Context, config *config) (err error) {
 	}
 	front := &gate{next: api}
 	server.Handler = front
+	faces := []face{overHTTP(server, listener)}
+	if checks != nil {
+		faces = append(faces, overGRPC(grpcServer(front, secure), checks))
+	}
 	if err := c.announce(config, where); err != nil {
 		return err
 	}
-	if err := front.serve(ctx, server, listener, config.Shutdown, log); err != nil {
+	if err := front.serve(ctx, config.Shutdown, log, faces...); err != nil {
 		return err
 	}
 	log.Info("stopped")
@@ -223,9 +238,13 @@ func (c *cli) announce(config *config, where places) error {
 	if c.out.json {
 		return c.out.emit(struct {
 			URL    string `json:"url"`
+			GRPC   string `json:"grpc,omitempty"`
 			Issuer string `json:"issuer"`
 			places
-		}{url, config.Issuer, where})
+		}{url, config.ListenGRPC, config.Issuer, where})
+	}
+	if config.ListenGRPC != "" {
+		c.out.note("%-26s %s", "ext_authz (gRPC)", config.ListenGRPC)
 	}
 	for _, f := range []struct{ what, path string }{
 		{"master key", where.MasterKey}, {"secret of the client admin", where.AdminSecret}, {"secret of the client app", where.AppSecret},

@@ -94,7 +94,7 @@ func TestANewCertificateIsServedAndABrokenOneIsNot(t *testing.T) {
 	front := &gate{next: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok") })}
 	served := make(chan error, 1)
 	go func() {
-		served <- front.serve(ctx, &http.Server{Handler: front, TLSConfig: c.config()}, l, shutdown{Timeout: duration(time.Second)}, log)
+		served <- front.serve(ctx, shutdown{Timeout: duration(time.Second)}, log, overHTTP(&http.Server{Handler: front, TLSConfig: c.config()}, l))
 	}()
 	// name is what a new connection is shown.
 	name := func() string {

@@ -70,7 +70,7 @@ func TestOAuth4WebAPI(t *testing.T) {
 	}
 }
 
-func (s *server) tryOAuth4WebAPI(t *testing.T) {
+func (s *target) tryOAuth4WebAPI(t *testing.T) {
 	clients := []client{
 		{Name: "basic", ID: "backend", Secret: clientSecret, Method: "basic", JWT: true},
 		{Name: "form", ID: "backend", Secret: clientSecret, Method: "post", JWT: true},
@@ -84,14 +84,14 @@ func (s *server) tryOAuth4WebAPI(t *testing.T) {
 		}
 		c.Grants = append(c.Grants, s.login(t, "strict-browser", "eve", nil))
 	}
-	task, err := json.Marshal(map[string]any{"issuer": s.url, "clients": clients})
+	task, err := json.Marshal(map[string]any{"issuer": s.URL, "clients": clients})
 	if err != nil {
 		t.Fatal(err)
 	}
 	node := exec.CommandContext(t.Context(), "node", "oauth4webapi.mjs")
 	node.Stdin = bytes.NewReader(task)
-	if s.ca != "" {
-		node.Env = append(os.Environ(), "NODE_EXTRA_CA_CERTS="+s.ca)
+	if s.CA != "" {
+		node.Env = append(os.Environ(), "NODE_EXTRA_CA_CERTS="+s.CA)
 	}
 	out, err := node.CombinedOutput()
 	t.Logf("%s", out)

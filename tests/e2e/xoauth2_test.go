@@ -15,8 +15,8 @@ import (
 )
 
 // xoauth2 is the configuration that golang.org/x/oauth2 is given, and nothing else.
-func (s *server) xoauth2(client, secret string, style oauth2.AuthStyle) *oauth2.Config {
-	return &oauth2.Config{ClientID: client, ClientSecret: secret, Endpoint: oauth2.Endpoint{TokenURL: s.url + "/oauth/token", AuthStyle: style}}
+func (s *target) xoauth2(client, secret string, style oauth2.AuthStyle) *oauth2.Config {
+	return &oauth2.Config{ClientID: client, ClientSecret: secret, Endpoint: oauth2.Endpoint{TokenURL: s.URL + "/oauth/token", AuthStyle: style}}
 }
 
 // held is a grant as the library keeps it, with an access token that has expired.
@@ -27,14 +27,14 @@ func held(g rescind.Grant) *oauth2.Token {
 	}
 }
 
-func (s *server) context(t *testing.T) context.Context {
-	return context.WithValue(t.Context(), oauth2.HTTPClient, s.http)
+func (s *target) context(t *testing.T) context.Context {
+	return context.WithValue(t.Context(), oauth2.HTTPClient, s.HTTP)
 }
 
 // protected asks for something that needs a token, with the library's own client.
-func (s *server) protected(t *testing.T, c *http.Client) (status int, header http.Header, err error) {
+func (s *target) protected(t *testing.T, c *http.Client) (status int, header http.Header, err error) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+"/forward-auth/api/things", nil)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL+"/forward-auth/api/things", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,14 +46,14 @@ func (s *server) protected(t *testing.T, c *http.Client) (status int, header htt
 }
 
 // logout ends a session by its access token.
-func (s *server) logout(t *testing.T, token string) {
+func (s *target) logout(t *testing.T, token string) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.url+"/v1/logout", nil)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+"/v1/logout", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	req.Header.Set("Authorization", "Bearer "+token)
-	resp, err := s.http.Do(req)
+	resp, err := s.HTTP.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +101,7 @@ func TestXOAuth2(t *testing.T) {
 }
 
 // tryXOAuth2 is the life of a session in the hands of the library.
-func (s *server) tryXOAuth2(t *testing.T, conf *oauth2.Config) {
+func (s *target) tryXOAuth2(t *testing.T, conf *oauth2.Config) {
 	ctx := s.context(t)
 	first := s.login(t, conf.ClientID, "ada", nil)
 	tok, err := conf.TokenSource(ctx, held(first)).Token()
@@ -138,7 +138,7 @@ func (s *server) tryXOAuth2(t *testing.T, conf *oauth2.Config) {
 	refused(t, err, "invalid_grant", http.StatusBadRequest)
 }
 
-func (s *server) xoauth2Errors(t *testing.T) {
+func (s *target) xoauth2Errors(t *testing.T) {
 	ctx := s.context(t)
 	conf := s.xoauth2("backend", clientSecret, oauth2.AuthStyleInHeader)
 

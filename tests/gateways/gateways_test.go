@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/rescind/rescind/tests/need"
+	"github.com/rescind/rescind/tests/server"
 )
 
 // configure writes a configuration with this test's ports into a folder.
@@ -16,7 +17,7 @@ func (g *rig) configure(t *testing.T, from, to string, more ...string) {
 	text, err := os.ReadFile(filepath.Join(folder, from))
 	must(t, err)
 	config := string(text)
-	for port, addr := range map[string]string{rescindPort: g.addr, apiPort: g.api.addr, gatewayPort: g.gateway} {
+	for port, addr := range map[string]string{rescindPort: g.Addr(), apiPort: g.api.addr, gatewayPort: g.gateway} {
 		if !strings.Contains(config, port) {
 			t.Fatalf("%s does not name port %s", from, port)
 		}
@@ -30,7 +31,7 @@ func build(t *testing.T, command string) *rig {
 	t.Helper()
 	need.Commands(t, strings.ToUpper(command), "the configuration for "+command, command)
 	t.Parallel()
-	return &rig{api: startAPI(t), ledger: startLedger(t), gateway: freePort(t)}
+	return &rig{api: startAPI(t), ledger: startLedger(t), gateway: server.FreePort(t)}
 }
 
 func TestNginx(t *testing.T) {
@@ -42,7 +43,7 @@ func TestNginx(t *testing.T) {
 		files += "    " + kind + "_temp_path " + filepath.Join(dir, kind) + ";\n"
 	}
 	g.configure(t, "nginx/nginx.conf", config, "http {\n", files)
-	spawn(t, exec.Command("nginx", "-p", dir, "-e", "stderr", "-c", config,
+	server.Spawn(t, exec.Command("nginx", "-p", dir, "-e", "stderr", "-c", config,
 		"-g", "daemon off; pid "+filepath.Join(dir, "nginx.pid")+";"), g.gateway)
 	g.suite(t)
 }
@@ -53,7 +54,7 @@ func TestCaddy(t *testing.T) {
 	g.configure(t, "caddy/Caddyfile", config)
 	cmd := exec.Command("caddy", "run", "--adapter", "caddyfile", "--config", config)
 	cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_CONFIG_HOME="+dir, "XDG_DATA_HOME="+dir)
-	spawn(t, cmd, g.gateway)
+	server.Spawn(t, cmd, g.gateway)
 	g.suite(t)
 }
 
@@ -65,6 +66,6 @@ func TestHAProxy(t *testing.T) {
 	must(t, os.Symlink(lua, filepath.Join(dir, "rescind.lua")))
 	cmd := exec.Command("haproxy", "-db", "-f", "haproxy.cfg")
 	cmd.Dir = dir
-	spawn(t, cmd, g.gateway)
+	server.Spawn(t, cmd, g.gateway)
 	g.suite(t)
 }

@@ -4,19 +4,14 @@ package gateways
 
 import (
 	"bufio"
-	"bytes"
 	"crypto/sha1"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -25,31 +20,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rescind/rescind"
+	"github.com/rescind/rescind/tests/server"
 )
 
 // program is the server as it ships, built once.
-var program string
+var program server.Program
 
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "rescind-gateways-*")
-	if err != nil {
-		log.Fatal(err)
-	}
-	program = filepath.Join(dir, "rescind")
-	build := exec.Command("go", "build", "-buildvcs=false", "-o", program, "github.com/rescind/rescind/cmd/rescind")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	code := 1
-	if out, err := build.CombinedOutput(); err != nil {
-		log.Printf("go build: %v\n%s", err, out)
-	} else {
-		code = m.Run()
-	}
-	if err := os.RemoveAll(dir); err != nil {
-		log.Print(err)
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { server.Main(m, &program) }
 
 // The ports in the configurations, all of the loopback interface. They become free ones.
 const (
@@ -58,19 +35,8 @@ const (
 	gatewayPort = ":8080"
 )
 
-const adminSecret = "the-administrators-secret-of-this-test"
-
 // folder holds the configurations.
 const folder = "../../gateways"
-
-// freePort returns an address of the loopback interface on which nobody listens.
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer l.Close()
-	return l.Addr().String()
-}
 
 func must(t *testing.T, err error) {
 	t.Helper()
@@ -79,161 +45,20 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// A process is a child of the test.
-type process struct {
-	cmd  *exec.Cmd
-	said *output
-	over chan struct{}
-}
-
-// output keeps what a process says; both sides use it at once.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
-}
-
-// spawn starts a program that is ready when somebody listens at addr. It ends
-// with the test.
-func spawn(t *testing.T, cmd *exec.Cmd, addr string) *process {
-	t.Helper()
-	p := &process{cmd: cmd, said: new(output), over: make(chan struct{})}
-	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = p.said, p.said, time.Second
-	must(t, cmd.Start())
-	go func() {
-		defer close(p.over)
-		_ = cmd.Wait() // how it ended is in its state
-	}()
-	t.Cleanup(func() {
-		p.stop(t)
-		if t.Failed() {
-			t.Logf("%s said:\n%s", filepath.Base(cmd.Path), p.said)
-		}
-	})
-	for deadline := time.Now().Add(30 * time.Second); ; {
-		conn, err := net.Dial("tcp", addr)
-		if err == nil {
-			must(t, conn.Close())
-			return p
-		}
-		select {
-		case <-p.over:
-			t.Fatalf("%s does not start:\n%s", cmd, p.said)
-		case <-time.After(20 * time.Millisecond):
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s is not ready in time:\n%s", cmd, p.said)
-		}
-	}
-}
-
-// stop ends a process, also a frozen one, and waits until it is gone.
-func (p *process) stop(t *testing.T) {
-	t.Helper()
-	for _, s := range []os.Signal{syscall.SIGCONT, syscall.SIGTERM} {
-		if err := p.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
-			t.Error(err)
-		}
-	}
-	select {
-	case <-p.over:
-	case <-time.After(15 * time.Second):
-		t.Errorf("%s does not end", p.cmd)
-		_ = p.cmd.Process.Kill()
-		<-p.over
-	}
-}
-
 // A ledger is a running server. It can be stopped and started again.
-type ledger struct {
-	addr string
-	dir  string
-	http *http.Client
-	*process
-}
+type ledger struct{ *server.Server }
 
 func startLedger(t *testing.T) *ledger {
 	t.Helper()
-	l := &ledger{addr: freePort(t), dir: t.TempDir(), http: &http.Client{Timeout: 10 * time.Second}}
-	t.Cleanup(l.http.CloseIdleConnections)
-	l.start(t)
-	return l
-}
-
-func (l *ledger) start(t *testing.T) {
-	t.Helper()
 	config, err := filepath.Abs(filepath.Join(folder, "rescind.yaml"))
 	must(t, err)
-	cmd := exec.Command(program, "serve", "--config", config, "--listen", l.addr,
-		"--issuer", "https://login.example.com", "--store", "pebble:"+filepath.Join(l.dir, "data"), "--log-level", "warn")
-	cmd.Env = append(os.Environ(), "RESCIND_ADMIN_SECRET="+adminSecret)
-	l.process = spawn(t, cmd, l.addr)
+	return &ledger{program.Start(t, server.Options{Config: config, GRPC: true, Args: []string{"--issuer", "https://login.example.com"}})}
 }
 
 // login opens a session and returns its access token.
 func (l *ledger) login(t *testing.T, scope string, audience ...string) string {
 	t.Helper()
-	body, err := json.Marshal(map[string]any{"subject": "alice", "client_id": "app", "scope": scope, "audience": audience})
-	must(t, err)
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+l.addr+"/v1/sessions", bytes.NewReader(body))
-	must(t, err)
-	req.SetBasicAuth("admin", adminSecret)
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := l.http.Do(req)
-	must(t, err)
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	must(t, err)
-	var g rescind.Grant
-	if err := json.Unmarshal(text, &g); err != nil || resp.StatusCode != http.StatusCreated {
-		t.Fatalf("login: %s: %s (%v)", resp.Status, text, err)
-	}
-	return g.AccessToken.Reveal()
-}
-
-func (l *ledger) logout(t *testing.T, token string) {
-	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+l.addr+"/v1/logout", nil)
-	must(t, err)
-	req.Header.Set("Authorization", "Bearer "+token)
-	resp, err := l.http.Do(req)
-	must(t, err)
-	must(t, resp.Body.Close())
-	if resp.StatusCode != http.StatusOK {
-		t.Fatalf("logout: %s", resp.Status)
-	}
-}
-
-// freeze stops the ledger as it stands, and waits until it does: a signal takes its time.
-func (l *ledger) freeze(t *testing.T) {
-	t.Helper()
-	must(t, l.cmd.Process.Signal(syscall.SIGSTOP))
-	t.Cleanup(func() { l.thaw(t) })
-	impatient := &http.Client{Timeout: 200 * time.Millisecond, Transport: &http.Transport{DisableKeepAlives: true}}
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		resp, err := impatient.Get("http://" + l.addr + "/healthz")
-		if err != nil {
-			return
-		}
-		must(t, resp.Body.Close())
-	}
-	t.Fatal("the ledger does not freeze")
-}
-
-func (l *ledger) thaw(t *testing.T) {
-	t.Helper()
-	must(t, l.cmd.Process.Signal(syscall.SIGCONT))
+	return l.Login(t, "app", "alice", map[string]any{"scope": scope, "audience": audience}).AccessToken.Reveal()
 }
 
 // api is the application behind the gateway. It believes whatever it is told, and

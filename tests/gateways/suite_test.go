@@ -137,7 +137,7 @@ func (g *rig) ended(t *testing.T) {
 		}
 	}
 	g.api.took()
-	g.logout(t, token)
+	g.Logout(t, token)
 	if status := ask(); status != 401 {
 		t.Errorf("after the logout: %d", status)
 	}
@@ -339,7 +339,7 @@ func (g *rig) webSocket(t *testing.T) {
 		t.Errorf("from the same origin: %d", status)
 	}
 	g.api.took()
-	g.logout(t, token)
+	g.Logout(t, token)
 	for _, header := range [][]string{upgrade, append(upgrade, bearer(token)), append(upgrade, bearer(otherToken))} {
 		if status, _ := g.open(t, header...); status != 401 {
 			t.Errorf("without a token that stands: %d", status)
@@ -415,17 +415,17 @@ func (g *rig) unknowable(t *testing.T, what string, header ...string) {
 func (g *rig) frozen(t *testing.T) {
 	token := g.login(t, "")
 	g.passed(t, "before", g.send(t, "GET", "/notes", bearer(token)))
-	g.freeze(t)
+	g.Freeze(t)
 	g.unknowable(t, "frozen, a token that stands", bearer(token))
 	g.unknowable(t, "frozen, no token")
-	g.thaw(t)
+	g.Thaw(t)
 	g.passed(t, "running again", g.send(t, "GET", "/notes", bearer(token)))
 }
 
 func (g *rig) stopped(t *testing.T) {
 	token, ended := g.login(t, ""), g.login(t, "")
-	g.logout(t, ended)
-	g.ledger.stop(t)
+	g.Logout(t, ended)
+	g.Stop(t)
 	g.unknowable(t, "stopped, a token that stands", bearer(token))
 	g.unknowable(t, "stopped, a token that has ended", bearer(ended))
 	g.unknowable(t, "stopped, no token")
@@ -433,7 +433,7 @@ func (g *rig) stopped(t *testing.T) {
 		t.Errorf("stopped, WebSocket: %d", status)
 	}
 	g.closed(t, "WebSocket")
-	g.ledger.start(t)
+	g.Again(t)
 	g.passed(t, "started again", g.send(t, "GET", "/notes", bearer(token)))
 	if a := g.send(t, "GET", "/notes", bearer(ended)); a.status != 401 {
 		t.Errorf("started again, a token that has ended: %d", a.status)

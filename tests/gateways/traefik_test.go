@@ -64,7 +64,7 @@ func (c traefik) replay(t *testing.T, l *ledger, router, method string, in http.
 		if m.ForwardAuth == nil {
 			continue
 		}
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, strings.Replace(m.ForwardAuth.Address, "127.0.0.1"+rescindPort, l.addr, 1), nil)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, strings.Replace(m.ForwardAuth.Address, "127.0.0.1"+rescindPort, l.Addr(), 1), nil)
 		must(t, err)
 		req.Header = h.Clone()
 		req.Header.Del("Connection")
@@ -72,7 +72,7 @@ func (c traefik) replay(t *testing.T, l *ledger, router, method string, in http.
 		for name, value := range map[string]string{"Method": method, "Proto": "https", "Host": "api.example.com", "Uri": "/notes?x=1", "For": "192.0.2.1"} {
 			req.Header.Set("X-Forwarded-"+name, value)
 		}
-		resp, err := l.http.Do(req)
+		resp, err := l.HTTP.Do(req)
 		must(t, err)
 		must(t, resp.Body.Close())
 		if resp.StatusCode < 200 || resp.StatusCode > 299 {
@@ -93,7 +93,7 @@ func TestTraefikReplayed(t *testing.T) {
 	t.Parallel()
 	c, l := readTraefik(t), startLedger(t)
 	token, ended, elsewhere := l.login(t, ""), l.login(t, ""), l.login(t, "", "https://elsewhere.example.com")
-	l.logout(t, ended)
+	l.Logout(t, ended)
 
 	forged := http.Header{"Connection": {"close, X-Rescind-Subject"}, "Upgrade": {"h2c"}}
 	for _, name := range []string{"subject", "session", "client", "scope"} {
