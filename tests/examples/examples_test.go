@@ -41,42 +41,46 @@ func (a *App) out(t *testing.T, g Grant) {
 	}
 }
 
-func TestNobodyIsInWithoutAToken(t *testing.T) {
+// TestTheCure asks one running application after another everything, in order.
+func TestTheCure(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, f Framework) {
 		a := f.Start(t, Cured, StartRescind(t, 0))
-		for _, token := range []string{"", "x", "a.b.c"} {
-			for _, c := range guarded(token) {
-				a.Everywhere(t, c).Are(t, http.StatusUnauthorized)
-			}
-			a.Call(refresh(token+"x")).Is(t, http.StatusUnauthorized)
-		}
-		for _, body := range []any{nil, map[string]any{}, map[string]any{"user": "ada"}, map[string]any{"user": "ada", "password": "turing"},
-			map[string]any{"user": "eve", "password": "undefined"}, map[string]any{"user": []string{"ada"}, "password": []string{"lovelace"}}} {
-			a.Call(Call{"POST", "/login", "", body}).Is(t, http.StatusUnauthorized)
-		}
+		t.Run("NobodyIsInWithoutAToken", a.testNobodyIsInWithoutAToken)
+		t.Run("LogoutEndsBothTokensInEveryWorker", a.testLogoutEndsBothTokensInEveryWorker)
+		t.Run("LogoutEverywhereAndEndingADevice", a.testLogoutEverywhereAndEndingADevice)
+		t.Run("AnOutageIsNeitherAYesNorANo", a.testAnOutageIsNeitherAYesNorANo)
 	})
 }
 
-// TestLogoutEndsBothTokensInEveryWorker is the cure.
-func TestLogoutEndsBothTokensInEveryWorker(t *testing.T) {
-	t.Parallel()
-	each(t, func(t *testing.T, f Framework) {
-		a := f.Start(t, Cured, StartRescind(t, 0))
-		phone, laptop, alan := a.Login(t, "ada"), a.Login(t, "ada"), a.Login(t, "alan")
-		a.in(t, phone)
-		a.Call(post("/logout", phone.AccessToken)).ok(t)
-		a.out(t, phone)
+func (a *App) testNobodyIsInWithoutAToken(t *testing.T) {
+	for _, token := range []string{"", "x", "a.b.c"} {
+		for _, c := range guarded(token) {
+			a.Everywhere(t, c).Are(t, http.StatusUnauthorized)
+		}
+		a.Call(refresh(token+"x")).Is(t, http.StatusUnauthorized)
+	}
+	for _, body := range []any{nil, map[string]any{}, map[string]any{"user": "ada"}, map[string]any{"user": "ada", "password": "turing"},
+		map[string]any{"user": "eve", "password": "undefined"}, map[string]any{"user": []string{"ada"}, "password": []string{"lovelace"}}} {
+		a.Call(Call{"POST", "/login", "", body}).Is(t, http.StatusUnauthorized)
+	}
+}
 
-		// A refresh token is enough, and every access token of the session ends.
-		next := a.Refresh(t, laptop.RefreshToken)
-		a.in(t, laptop)
-		a.in(t, next)
-		a.Call(Call{"POST", "/logout", "", map[string]any{"refresh_token": next.RefreshToken}}).ok(t)
-		a.out(t, laptop)
-		a.out(t, next)
-		a.in(t, alan)
-	})
+// testLogoutEndsBothTokensInEveryWorker is the cure.
+func (a *App) testLogoutEndsBothTokensInEveryWorker(t *testing.T) {
+	phone, laptop, alan := a.Login(t, "ada"), a.Login(t, "ada"), a.Login(t, "alan")
+	a.in(t, phone)
+	a.Call(post("/logout", phone.AccessToken)).ok(t)
+	a.out(t, phone)
+
+	// A refresh token is enough, and every access token of the session ends.
+	next := a.Refresh(t, laptop.RefreshToken)
+	a.in(t, laptop)
+	a.in(t, next)
+	a.Call(Call{"POST", "/logout", "", map[string]any{"refresh_token": next.RefreshToken}}).ok(t)
+	a.out(t, laptop)
+	a.out(t, next)
+	a.in(t, alan)
 }
 
 // ok expects success.
@@ -87,36 +91,32 @@ func (a Answer) ok(t *testing.T) {
 	}
 }
 
-func TestLogoutEverywhereAndEndingADevice(t *testing.T) {
-	t.Parallel()
-	each(t, func(t *testing.T, f Framework) {
-		a := f.Start(t, Cured, StartRescind(t, 0))
-		alan, phone := a.Login(t, "alan"), a.Login(t, "ada")
-		before := a.devices(t, phone)
-		tablet := a.Login(t, "ada")
-		both := a.devices(t, phone)
-		added := slices.DeleteFunc(slices.Clone(both), func(id string) bool { return slices.Contains(before, id) })
-		if len(before) != 1 || len(both) != 2 || len(added) != 1 {
-			t.Fatalf("devices: %q, then %q", before, both)
-		}
+func (a *App) testLogoutEverywhereAndEndingADevice(t *testing.T) {
+	alan, phone := a.Login(t, "alan"), a.Login(t, "ada")
+	before := a.devices(t, phone)
+	tablet := a.Login(t, "ada")
+	both := a.devices(t, phone)
+	added := slices.DeleteFunc(slices.Clone(both), func(id string) bool { return slices.Contains(before, id) })
+	if len(before) != 1 || len(both) != 2 || len(added) != 1 {
+		t.Fatalf("devices: %q, then %q", before, both)
+	}
 
-		// What is not hers is not there for her.
-		foreign := Call{"DELETE", "/api/devices/" + added[0], alan.AccessToken, nil}
-		a.Call(foreign).Is(t, http.StatusNotFound)
-		a.in(t, tablet)
-		a.Call(Call{"DELETE", "/api/devices/" + added[0], phone.AccessToken, nil}).ok(t)
-		a.out(t, tablet)
-		a.in(t, phone)
-		if left := a.devices(t, phone); !slices.Equal(left, before) {
-			t.Errorf("devices after one has ended: %q, want %q", left, before)
-		}
+	// What is not hers is not there for her.
+	foreign := Call{"DELETE", "/api/devices/" + added[0], alan.AccessToken, nil}
+	a.Call(foreign).Is(t, http.StatusNotFound)
+	a.in(t, tablet)
+	a.Call(Call{"DELETE", "/api/devices/" + added[0], phone.AccessToken, nil}).ok(t)
+	a.out(t, tablet)
+	a.in(t, phone)
+	if left := a.devices(t, phone); !slices.Equal(left, before) {
+		t.Errorf("devices after one has ended: %q, want %q", left, before)
+	}
 
-		desk := a.Login(t, "ada")
-		a.Call(post("/logout-all", phone.AccessToken)).ok(t)
-		a.out(t, phone)
-		a.out(t, desk)
-		a.in(t, alan)
-	})
+	desk := a.Login(t, "ada")
+	a.Call(post("/logout-all", phone.AccessToken)).ok(t)
+	a.out(t, phone)
+	a.out(t, desk)
+	a.in(t, alan)
 }
 
 // devices lists the ids of a user's sessions.
@@ -133,6 +133,7 @@ func (a *App) devices(t *testing.T, g Grant) (ids []string) {
 func TestAnExpiredTokenLogsOut(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, f Framework) {
+		f.Processes, f.Workers = 1, 1
 		a := f.Start(t, Cured, StartRescind(t, 2*time.Second))
 		stays, leaves := a.Login(t, "ada"), a.Login(t, "ada")
 		me := get("/api/me", leaves.AccessToken)
@@ -147,37 +148,33 @@ func TestAnExpiredTokenLogsOut(t *testing.T) {
 	})
 }
 
-// TestAnOutageIsNeitherAYesNorANo is about a server that is frozen, gone and back.
-func TestAnOutageIsNeitherAYesNorANo(t *testing.T) {
-	t.Parallel()
-	each(t, func(t *testing.T, f Framework) {
-		a := f.Start(t, Cured, StartRescind(t, 0))
-		stays, other, gone := a.Login(t, "ada"), a.Login(t, "ada"), a.Login(t, "ada")
-		a.Call(post("/logout", gone.AccessToken)).ok(t)
-		workers := a.workersOf(a.Everywhere(t, get("/api/me", stays.AccessToken)))
+// testAnOutageIsNeitherAYesNorANo is about a server that is frozen, gone and back.
+func (a *App) testAnOutageIsNeitherAYesNorANo(t *testing.T) {
+	stays, other, gone := a.Login(t, "ada"), a.Login(t, "ada"), a.Login(t, "ada")
+	a.Call(post("/logout", gone.AccessToken)).ok(t)
+	workers := a.workersOf(a.Everywhere(t, get("/api/me", stays.AccessToken)))
 
-		for _, outage := range []struct {
-			name     string
-			down, up func(t testing.TB)
-		}{
-			{"frozen", a.Rescind.Freeze, a.Rescind.Thaw},
-			{"killed", a.Rescind.Kill, a.Rescind.Start},
-		} {
-			outage.down(t)
-			a.unavailable(t, outage.name, stays, gone)
-			outage.up(t)
-			// Nothing was restarted but Rescind.
-			a.in(t, stays)
-			if now := a.workersOf(a.Everywhere(t, get("/api/me", stays.AccessToken))); !slices.Equal(now, workers) {
-				t.Errorf("%s: the workers were %q and are %q", outage.name, workers, now)
-			}
-			a.out(t, gone)
-			stays = a.Refresh(t, stays.RefreshToken)
+	for _, outage := range []struct {
+		name     string
+		down, up func(t testing.TB)
+	}{
+		{"frozen", a.Rescind.Freeze, a.Rescind.Thaw},
+		{"killed", a.Rescind.Kill, a.Rescind.Start},
+	} {
+		outage.down(t)
+		a.unavailable(t, outage.name, stays, gone)
+		outage.up(t)
+		// Nothing was restarted but Rescind.
+		a.in(t, stays)
+		if now := a.workersOf(a.Everywhere(t, get("/api/me", stays.AccessToken))); !slices.Equal(now, workers) {
+			t.Errorf("%s: the workers were %q and are %q", outage.name, workers, now)
 		}
-		a.Call(post("/logout", other.RefreshToken))
-		a.Call(post("/logout", other.AccessToken)).ok(t)
-		a.out(t, other)
-	})
+		a.out(t, gone)
+		stays = a.Refresh(t, stays.RefreshToken)
+	}
+	a.Call(post("/logout", other.RefreshToken))
+	a.Call(post("/logout", other.AccessToken)).ok(t)
+	a.out(t, other)
 }
 
 // deadline is how long an application waits for Rescind, and a busy machine for it.
