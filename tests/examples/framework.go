@@ -77,4 +77,6 @@ var Frameworks = []Framework{
 			return c
 		},
 	},
+	nestjs(),
+	flask(),
 }
