@@ -15,7 +15,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Answer } from './answers.js'
 import type { Client } from './client.js'
-import { InvalidError } from './errors.js'
+import { InvalidError, UnavailableError } from './errors.js'
 import type { CookieGrant, LoginOptions } from './flows.js'
 import { type Need, type RescindOptions, assemble, need } from './front.js'
 import { type JwtHookOptions, checkJwt, isRevoked } from './jwt.js'
@@ -74,6 +74,13 @@ export interface Rescind extends Checker {
   /** Lets requests pass whose token is good for what is needed. */
   requireToken(options?: GuardOptions): Handler
 
+  /**
+   * Asks again about the token that a request came with, for what stays open behind
+   * requireToken: event streams and WebSockets. It is no activity of the session. It
+   * rejects with UnavailableError if nobody can know.
+   */
+  stands(request: IncomingMessage, needed?: Need): Promise<boolean>
+
   check(token: string, want?: Want): Promise<Access>
   sessions(query?: SessionQuery): Promise<SessionPage>
   devices(subject: string, limit?: number): Promise<Session[]>
@@ -123,6 +130,11 @@ export function rescind(options: RescindOptions = {}): Rescind {
           next()
         })
       }
+    },
+    async stands(request, needed = {}) {
+      const verdict = await flows.judge(request, { ...need('stands', needed), touch: false })
+      if ('answer' in verdict && verdict.answer.status === 503) throw new UnavailableError()
+      return 'access' in verdict
     },
     check: (token, want) => checker.check(token, want),
     sessions: query => client.sessions(query),

@@ -486,6 +486,25 @@ test('Rescind stopped or frozen: 503 within the deadline, cookies stay, and it r
   }
 })
 
+test('what stays open can ask again', async () => {
+  let asked
+  const a = await application(express5, { timeout: 700, cookies: true }, (app, r) => {
+    app.get('/open', r.requireToken(), (q, s) => { asked = needed => r.stands(q, needed); s.end() })
+  })
+  const browser = new Browser(a.url)
+  await browser.send('POST', '/login', { body: {} })
+  await browser.send('GET', '/open')
+  assert.equal(await asked(), true)
+  assert.equal(await asked({ scope: 'notes:delete' }), false)
+  await server.freeze()
+  await assert.rejects(asked(), UnavailableError)
+  server.thaw()
+  assert.equal(await asked(), true)
+  await browser.send('POST', '/logout')
+  assert.equal(await asked(), false)
+  a.close()
+})
+
 test('a wrong client secret logs nobody out', async () => {
   const good = await application(express5)
   const heard = []

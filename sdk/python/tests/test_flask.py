@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import time
 import unittest
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from unittest import mock
 
 import werkzeug.exceptions
-from flask import Blueprint, Flask, Response, abort, jsonify, redirect, request
+from flask import Blueprint, Flask, Response, abort, jsonify, redirect, request, stream_with_context
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
@@ -299,6 +299,30 @@ class Bearer(Case):
         self.want(calls[0](), 200)  # without a restart of this process
         self.want(calls[5](), 204)
         self.want(calls[0](), 401, "invalid_token")
+
+    def test_what_stays_open_can_ask_again(self) -> None:
+        extension = Rescind()
+
+        @self.app.get("/stream")
+        @token_required
+        def stream() -> Response:
+            def events() -> Iterator[str]:
+                yield str(extension.stands(scope="notes:read"))
+                yield str(extension.stands(scope="notes:write"))
+                self.server.kill()
+                try:
+                    yield str(extension.stands())
+                except Unavailable:
+                    yield "unavailable"
+                self.server.start()
+                self.want(self.app.test_client().post("/logout", headers=bearer(said["access_token"])), 204)
+                yield str(extension.stands())
+
+            return Response(stream_with_context(events()))
+
+        said = self.login(scope="notes:read")
+        answer = self.web.get("/stream", headers=bearer(said["access_token"]))
+        self.assertEqual(list(answer.response), [b"True", b"False", b"unavailable", b"False"])
 
     def test_a_views_own_errors_are_its_own(self) -> None:
         errors: dict[str, Exception] = {

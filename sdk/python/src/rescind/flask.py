@@ -190,6 +190,15 @@ class Rescind:
             return _response(state.guard.deny(NOT_FOUND))
         return Response(status=204, headers={"Cache-Control": "no-store"})
 
+    def stands(self, *, scope: str = "", audience: tuple[str, ...] = ()) -> bool:
+        """Asks again about the request's token, for answers that stay open behind
+        token_required: event streams (under stream_with_context), WebSockets. It is
+        no activity of the session. It raises Unavailable if nobody can know."""
+        found = _state().guard.admit(request.environ, Want(scope=scope, audience=audience, touch=False))
+        if isinstance(found, Answer) and found.status == 503:
+            raise Unavailable("the state of the token could not be known")
+        return isinstance(found, Access)
+
     def protect(self, app: Flask | Blueprint, *, scope: str = "", audience: tuple[str, ...] = ()) -> None:
         """Puts the guard in front of every view of an application or a blueprint
         but those that are marked by @public. Login, refresh and logout want that
