@@ -76,7 +76,7 @@ export async function devices(subject) {
 
 export async function endDevice(id, subject) {
   const device = await redis.hget(`devices:${subject}`, id)
-  if (!device) throw Object.assign(new Error('no such device'), { kind: 'not_found' })
+  if (!device) throw Object.assign(new Error('no such device'), { status: 404 })
   await revoke(JSON.parse(device).jti)
   await redis.hdel(`devices:${subject}`, id)
 }

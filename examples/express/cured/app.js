@@ -38,8 +38,6 @@ app.post('/api/notes', (q, s) => {
 app.get('/api/devices', async (q, s) => s.json(await r.devices(q.auth.subject)))
 app.delete('/api/devices/:id', async (q, s) => s.json(await r.endSession(q.params.id, q.auth.subject)))
 
-app.use((err, q, s, next) => err.kind === 'not_found' ? s.sendStatus(404) : next(err))
-
 // The users, and their notes: every worker has its own, as long as it lives. Yours are in a database.
 const users = new Map([['ada', 'lovelace'], ['alan', 'turing']])
 const notes = new Map()
