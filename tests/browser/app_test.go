@@ -43,8 +43,14 @@ func startApp(t *testing.T, options ...rescindtest.Option) *app {
 	t.Helper()
 	need.Commands(t, "NODE", "the browser's application", "node", "npm")
 	a := &app{Server: rescindtest.Start(t, append(options, func(s *rescindtest.Settings) { s.Config.Audience = "notes" })...)}
+	for _, folder := range []string{"sdk/node", "examples/express"} {
+		npm.Install(t, filepath.Join(root, filepath.FromSlash(folder)))
+	}
 	a.ledger = startFront(t, a.Server.URL, false)
-	tree := tree(t)
+	tree, err := shared.tree()
+	if err != nil {
+		t.Fatal(err)
+	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -96,36 +102,29 @@ func run(t *testing.T, dir string, env []string, name string, args ...string) {
 	}
 }
 
-// tree returns a folder that holds copies of sdk/node, built, and of the
-// example. Nobody else rebuilds or removes anything there meanwhile, and planted
-// bugs are in it.
-func tree(t *testing.T) string {
-	t.Helper()
+// plant makes a folder that holds copies of sdk/node, built, and of the example.
+// Nobody else rebuilds or removes anything there meanwhile, and planted bugs are
+// in it.
+func plant(dir string) error {
 	top, err := filepath.Abs(root)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
-	npm.Install(t, filepath.Join(top, "sdk", "node"))
-	npm.Install(t, filepath.Join(top, "examples", "express"))
-	dir := t.TempDir()
 	for _, name := range []string{"LICENSE", "sdk/node/src", "sdk/node/package.json", "sdk/node/build.mjs", "sdk/node/tsconfig.json", "sdk/node/tsconfig.cjs.json", "examples/express/cured", "examples/express/package.json", "examples/page"} {
 		if err := copyTree(top, dir, name); err != nil {
-			t.Fatal(err)
+			return err
 		}
 	}
 	sdk := filepath.Join(dir, "sdk", "node")
 	if err := os.Symlink(filepath.Join(top, "sdk", "node", "node_modules"), filepath.Join(sdk, "node_modules")); err != nil {
-		t.Fatal(err)
+		return err
 	}
-	build := exec.CommandContext(t.Context(), "node", "build.mjs")
+	build := exec.Command("node", "build.mjs")
 	build.Dir = sdk
 	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("sdk/node: %v\n%s", err, out)
+		return fmt.Errorf("sdk/node: %w\n%s", err, out)
 	}
-	if err := linkModules(filepath.Join(top, "examples", "express", "node_modules"), filepath.Join(dir, "examples", "express", "node_modules"), sdk); err != nil {
-		t.Fatal(err)
-	}
-	return dir
+	return linkModules(filepath.Join(top, "examples", "express", "node_modules"), filepath.Join(dir, "examples", "express", "node_modules"), sdk)
 }
 
 // linkModules makes a node_modules whose packages are those of from, but for ours.

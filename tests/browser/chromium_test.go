@@ -26,11 +26,10 @@ const (
 // patience bounds whatever a page is waited for.
 const patience = 10 * time.Second
 
-// startChromium starts a browser that knows no other names, and asks nobody about them.
-func startChromium(t *testing.T) context.Context {
-	t.Helper()
-	need.Commands(t, "CHROMIUM", "the tests in a browser", "chromium")
-	flags := []chromedp.ExecAllocatorOption{chromedp.ExecPath("chromium"), chromedp.UserDataDir(t.TempDir())}
+// launch starts a browser that knows no other names, and asks nobody about them.
+// It lives until the context that it returns is cancelled.
+func launch(dir string) (context.Context, context.CancelFunc, error) {
+	flags := []chromedp.ExecAllocatorOption{chromedp.ExecPath("chromium"), chromedp.UserDataDir(dir)}
 	for _, f := range []string{
 		"headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "no-default-browser-check",
 		"disable-background-networking", "disable-component-update", "disable-sync", "disable-default-apps",
@@ -39,14 +38,14 @@ func startChromium(t *testing.T) context.Context {
 		flags = append(flags, chromedp.Flag(f, true))
 	}
 	flags = append(flags, chromedp.Flag("host-resolver-rules", "MAP *.test 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"))
-	ctx, cancel := chromedp.NewExecAllocator(context.Background(), flags...)
-	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewContext(ctx)
-	t.Cleanup(cancel)
+	allocator, end := chromedp.NewExecAllocator(context.Background(), flags...)
+	ctx, cancel := chromedp.NewContext(allocator)
+	stop := func() { cancel(); end() }
 	if err := chromedp.Do(ctx); err != nil {
-		t.Fatal(err)
+		stop()
+		return nil, nil, err
 	}
-	return ctx
+	return ctx, stop, nil
 }
 
 // A profile is somebody's browser, with cookies of its own.
@@ -55,8 +54,13 @@ type profile struct {
 	ctx   context.Context
 }
 
-func newProfile(t *testing.T, chromium context.Context) *profile {
+func newProfile(t *testing.T) *profile {
 	t.Helper()
+	need.Commands(t, "CHROMIUM", "the tests in a browser", "chromium")
+	chromium, err := shared.chromium()
+	if err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := chromedp.NewContext(chromium, chromedp.WithNewBrowserContext())
 	t.Cleanup(cancel)
 	if err := chromedp.Do(ctx); err != nil {

@@ -110,6 +110,13 @@ func (f *front) passages(method, path string) []passage {
 	return found
 }
 
+// forget begins anew to remember.
+func (f *front) forget() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.seen = nil
+}
+
 // hold holds the answers to a path back from now on.
 func (f *front) hold(t *testing.T, path string) *gate {
 	g := &gate{there: make(chan struct{}, 100), open: make(chan struct{})}
