@@ -1,9 +1,6 @@
 package sdk
 
 import (
-	"errors"
-	"io/fs"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -21,8 +18,8 @@ func TestNode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	watchForNode(t, root)
-	server := serverForNode(t, root)
+	watchSources(t, root)
+	server := serverProgram(t, root)
 	folder := filepath.Join(root, "sdk", "node")
 	npm.Install(t, folder)
 	started := time.Now()
@@ -48,47 +45,4 @@ func absentNode() string {
 		}
 	}
 	return strings.Join(absent, ", ")
-}
-
-// serverForNode returns the server as it is published: RESCIND_BIN, or built here.
-func serverForNode(t *testing.T, root string) string {
-	t.Helper()
-	if server := os.Getenv("RESCIND_BIN"); server != "" {
-		return server
-	}
-	server := filepath.Join(t.TempDir(), "rescind")
-	npm.Run(t, root, []string{"CGO_ENABLED=0"}, "go", "build", "-buildvcs=false", "-o", server, "./cmd/rescind")
-	return server
-}
-
-// watchForNode looks at every file that the result depends on, so that go test does not
-// take a result out of its cache that has become untrue.
-func watchForNode(t *testing.T, root string) {
-	t.Helper()
-	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			if errors.Is(err, fs.ErrNotExist) { // another test cleans up beside this one
-				return nil
-			}
-			return err
-		}
-		if d.IsDir() {
-			switch d.Name() {
-			case "node_modules", "dist", ".git", "bin":
-				return fs.SkipDir
-			}
-			return nil
-		}
-		switch filepath.Ext(path) {
-		case ".go", ".mod", ".sum", ".ts", ".mts", ".cts", ".mjs", ".json", ".md":
-			_, err = os.Stat(path)
-			if errors.Is(err, fs.ErrNotExist) {
-				err = nil
-			}
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
 }

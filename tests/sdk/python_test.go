@@ -47,7 +47,7 @@ func TestPython(t *testing.T) {
 		t.Fatal(err)
 	}
 	folder := filepath.Join(root, "sdk", "python")
-	watchForNode(t, root)
+	watchSources(t, root)
 	var modules []string
 	for _, pattern := range []string{"*", "src/rescind/*", "tests/*.py"} {
 		files, err := filepath.Glob(filepath.Join(folder, pattern))
@@ -66,7 +66,7 @@ func TestPython(t *testing.T) {
 	if !slices.Contains(modules, "test_flask") {
 		t.Fatalf("the tests are not where they were: %q", modules)
 	}
-	server := serverForNode(t, root)
+	server := serverProgram(t, root)
 	for _, name := range modules {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

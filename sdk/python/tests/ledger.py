@@ -137,7 +137,7 @@ class Impostor:
 
 def receive(connection: socket.socket) -> bytes:
     """One whole request."""
-    text = b""
+    text = bytearray()
     while b"\r\n\r\n" not in text:
         more = connection.recv(65536)
         if not more:
@@ -150,7 +150,7 @@ def receive(connection: socket.socket) -> bytes:
             length = int(line.split(b":")[1])
     while len(body) < length:
         body += connection.recv(65536)
-    return text
+    return bytes(text)
 
 
 def answer(body: bytes | str, status: str = "200 OK", kind: str = "application/json", *more: str) -> bytes:

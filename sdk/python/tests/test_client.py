@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import pickle
+import re
 import socket
 import ssl
 import subprocess
@@ -14,6 +16,7 @@ import time
 import unittest
 from concurrent.futures import ThreadPoolExecutor
 from unittest import mock
+from urllib.parse import unquote_plus
 
 import rescind
 from rescind import Client, Device, Inactive, InsufficientScope, Invalid, NotFound, Unavailable, Want
@@ -71,6 +74,7 @@ class AgainstTheServer(unittest.TestCase):
             self.client.check(grant.access_token, Want(audience=("another",)))
         receipt = self.client.logout(grant.access_token)
         self.assertTrue(receipt.changed and receipt.epoch)
+        self.assertEqual(receipt.session, grant.session)
         for _ in range(3):
             with self.assertRaises(Inactive):
                 self.client.check(grant.access_token)
@@ -127,7 +131,7 @@ class AgainstTheServer(unittest.TestCase):
 
     def test_a_password_change_ends_what_is_elsewhere(self) -> None:
         here, there = self.client.login("bob"), self.client.login("bob")
-        self.client.revoke(session=there.session, reason="new password")
+        self.assertEqual(self.client.revoke(session=there.session, reason="new password").session, there.session)
         self.client.check(here.access_token)
         with self.assertRaises(Inactive):
             self.client.check(there.access_token)
@@ -318,6 +322,27 @@ class AgainstImpostors(unittest.TestCase):
         for page in ('{"sessions":null}', '{"sessions":[1]}', '{"sessions":[{"id":1}]}', '{"sessions":[],"next":1}'):
             self.refused(answer(page), lambda c: list(c.sessions("ada")))
 
+    def test_id_and_secret_are_form_encoded(self) -> None:
+        # RFC 6749 section 2.3.1. Bare, a server would read "+" as a space, "%2B" as
+        # "+", and an id up to its first colon.
+        seen = []
+
+        def note(connection: socket.socket, number: int) -> None:
+            while text := receive(connection):
+                seen.append(text)
+                connection.sendall(answer(json.dumps(GOOD)))
+
+        impostor = Impostor(note)
+        self.addCleanup(impostor.stop)
+        for name, secret in (("backend", "1+1 is 2, 100%, %2B: ~&=é"), ("https://app.example/?a=b", "s%ecret+")):
+            client = Client(impostor.url, name, secret)
+            self.addCleanup(client.close)
+            client.check("token")
+            said = re.search(rb"Authorization: Basic (\S+)\r\n", seen.pop())
+            assert said is not None
+            sent = base64.b64decode(said.group(1)).decode("ascii").split(":")
+            self.assertEqual([unquote_plus(part) for part in sent], [name, secret])
+
     def test_redirects_are_not_followed(self) -> None:
         target, caught = self.pretend(always(answer(json.dumps(GOOD))))
         for status in ("301 Moved", "307 Temporary Redirect", "308 Permanent Redirect"):
@@ -366,6 +391,60 @@ class AgainstImpostors(unittest.TestCase):
                     with self.assertRaises(Unavailable):
                         getattr(client, call)("token")
                     self.assertLess(time.monotonic() - began, IN_TIME)
+
+    def test_one_slow_phase_leaves_time_for_a_second_attempt(self) -> None:
+        receipt = answer('{"position":1,"epoch":"e","changed":true}')
+
+        def deaf(connection: socket.socket, number: int) -> None:
+            if number == 0:
+                time.sleep(4)  # reads nothing, and the rest of a long request finds no room
+            elif receive(connection):
+                connection.sendall(receipt)
+
+        long = "x" * 16_000_000
+        client, impostor = self.pretend(deaf, timeout=4)
+        began = time.monotonic()
+        self.assertTrue(client.revoke(session="s", reason=long).changed)
+        self.assertGreater(time.monotonic() - began, 1.5)
+        self.assertEqual(impostor.connections, 2)
+        # What must not be sent twice is not, and does not wait longer either.
+        client, impostor = self.pretend(deaf, timeout=1)
+        with self.assertRaises(Unavailable):
+            client.login("ada", scope=long)
+        self.assertEqual(impostor.connections, 1)
+        # Both attempts together keep to the deadline.
+        client, impostor = self.pretend(lambda connection, number: time.sleep(4), timeout=0.6)
+        began = time.monotonic()
+        with self.assertRaises(Unavailable):
+            client.revoke(session="s", reason=long)
+        self.assertLess(time.monotonic() - began, IN_TIME)
+        self.assertEqual(impostor.connections, 2)
+
+    def test_a_connection_that_does_not_come_about_leaves_time_for_another(self) -> None:
+        # One place in the queue: the system drops what comes when it is taken, and
+        # tries again after a second, which is longer than this call may take.
+        with socket.socket() as full, socket.socket() as first, socket.socket() as second:
+            full.bind(("127.0.0.1", 0))
+            full.listen(0)
+            first.connect(full.getsockname())
+            second.setblocking(False)
+            second.connect_ex(full.getsockname())
+            time.sleep(0.1)
+            client = Client(f"http://127.0.0.1:{full.getsockname()[1]}", "backend", SECRET, timeout=0.9)
+            self.addCleanup(client.close)
+
+            def serve() -> None:
+                time.sleep(0.2)
+                for reply in (b"", answer(json.dumps(GRANT), "201 Created")):
+                    connection, _ = full.accept()
+                    with connection:
+                        if reply and receive(connection):
+                            connection.sendall(reply)
+
+            thread = threading.Thread(target=serve, daemon=True)
+            thread.start()
+            self.assertEqual(client.login("ada").session, "s")  # even what is sent only once
+            thread.join(5)
 
     def test_answers_are_bounded(self) -> None:
         def endless(head: bytes, more: bytes):  # type: ignore[no-untyped-def]
@@ -538,6 +617,15 @@ class AgainstImpostors(unittest.TestCase):
 
         def mute(connection: socket.socket, number: int) -> None:
             time.sleep(4)
+
+        def mute_at_first(connection: socket.socket, number: int) -> None:
+            mute(connection, number) if number == 0 else serve(connection, number)
+
+        impostor = Impostor(mute_at_first)
+        self.addCleanup(impostor.stop)
+        patient = Client(impostor.url.replace("http://127.0.0.1", "https://localhost"), "backend", SECRET, ca_file=cert, timeout=2)
+        self.assertEqual(patient.check("token").subject, "ada")
+        patient.close()
 
         impostor = Impostor(mute)
         self.addCleanup(impostor.stop)

@@ -102,7 +102,8 @@ class Client:
     allowed. http:// is for loopback addresses, unless allow_http.
     audience: what a check asks for that names none. Empty leaves it to the server,
     which answers for the audiences that this client is registered with.
-    timeout: of a whole call, in seconds, the second attempt included.
+    timeout: of a whole call, in seconds, the second attempt included. Of an attempt,
+    to find and reach the server has half of it, and so has sending the request.
     ca_file: certificates (PEM) to trust instead of the system's.
     tls: a context of your own instead; it must verify the server.
     """
@@ -312,11 +313,11 @@ class Client:
 
     def _receipt(self, method: str, path: str, **request: Any) -> Receipt:
         said = self._fetch(method, path, 200, **request)
-        position, epoch, changed = said.get("position"), said.get("epoch"), said.get("changed")
+        position, epoch, changed, session = said.get("position"), said.get("epoch"), said.get("changed"), said.get("session", "")
         # Without a receipt that names the ledger's epoch nothing has been promised.
-        if type(position) is not int or not isinstance(epoch, str) or not epoch or type(changed) is not bool:
+        if type(position) is not int or not isinstance(epoch, str) or not epoch or type(changed) is not bool or not isinstance(session, str):
             raise _unknown(path, "the answer is no receipt")
-        return Receipt(position, epoch, changed)
+        return Receipt(position, epoch, changed, session)
 
     def _fetch(
         self,

@@ -58,10 +58,10 @@ class _Line:
         """Lets the next operation take as long as the call has left."""
         self.sock.settimeout(left(self.deadline))
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes, until: float) -> None:
         view = memoryview(data)
         while view:
-            self.arm()
+            self.sock.settimeout(left(until))
             view = view[self.sock.send(view) :]
 
     def makefile(self, mode: str) -> io.BufferedReader:
@@ -190,23 +190,37 @@ class Pool:
         """Sends a whole request and returns the whole answer, within timeout
         seconds from now. With again, the request is sent once more if the
         connection breaks; without, it is sent on a new connection, which cannot
-        have been given up by the server. Raises OSError (TimeoutError among it),
-        Broken or NotUnderstood."""
+        have been given up by the server. Neither connecting nor sending takes more
+        than half of the time, so that there is some for a second attempt. Raises
+        OSError (TimeoutError among it), Broken or NotUnderstood."""
         deadline = time.monotonic() + timeout
+
+        def phase() -> float:
+            return min(deadline, time.monotonic() + timeout / 2)
+
+        def connect() -> _Line:
+            try:
+                return self._connect(mine, phase())
+            except TimeoutError:  # nothing has been sent
+                return self._connect(mine, deadline)
+
         mine = self._mine()
         line = mine.take() if again else None
         try:
-            return self._exchange(mine, line or self._connect(mine, deadline), method, request, deadline, limit)
+            return self._exchange(mine, line or connect(), method, request, phase(), deadline, limit)
         except Broken:
             if not again:
                 raise
-        return self._exchange(mine, self._connect(mine, deadline), method, request, deadline, limit)
+        return self._exchange(mine, connect(), method, request, deadline, deadline, limit)
 
-    def _exchange(self, mine: _Process, line: _Line, method: str, request: bytes, deadline: float, limit: int) -> Reply:
+    def _exchange(self, mine: _Process, line: _Line, method: str, request: bytes, sent_by: float, deadline: float, limit: int) -> Reply:
         keep = False
         try:
             line.deadline, line.budget = deadline, limit + MAX_HEADER
-            line.send(request)
+            try:
+                line.send(request, sent_by)
+            except TimeoutError:
+                raise Broken("the server does not take the request") from None
             response = http.client.HTTPResponse(line, method=method)  # type: ignore[arg-type]
             try:
                 response.begin()

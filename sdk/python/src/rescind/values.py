@@ -115,6 +115,7 @@ class Receipt:
     position: int
     epoch: str
     changed: bool  #: False: there was nothing left to end
+    session: str = ""  #: the one that ended, where the selector means one
 
 
 class Checker(Protocol):
