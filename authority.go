@@ -45,9 +45,11 @@ type Config struct {
 	MaxSessions     int // of one subject at once; 0: any number
 	LimitPolicy     LimitPolicy
 	Retention       time.Duration // of ended sessions and of events
+	Witness         Witness       // remembers across restarts what the store said; default: for the life of the process
 
 	Logger *slog.Logger
-	// WithoutUpkeep leaves purge and key rotation to calls of Upkeep.
+	// WithoutUpkeep leaves purge, key rotation and the look whether the store has
+	// gone back in time to calls of Upkeep.
 	WithoutUpkeep bool
 }
 
@@ -68,10 +70,16 @@ type Authority struct {
 
 	set     atomic.Pointer[settings]
 	loading sync.Mutex
-	stop    context.CancelFunc
-	done    chan struct{}
-	cursor  []byte // of the purge round; used by Upkeep alone
-	upkeep  sync.Mutex
+
+	witness   Witness
+	acked     acknowledged
+	doubt     atomic.Bool // the store may have gone back in time: compare before judging
+	inquiries inquiries
+
+	stop   context.CancelFunc
+	done   chan struct{}
+	cursor []byte // of the purge round; used by Upkeep alone
+	upkeep sync.Mutex
 }
 
 // settings is one version of the stored configuration, read and unsealed.
@@ -103,6 +111,10 @@ func New(ctx context.Context, c Config) (*Authority, error) {
 		max:      c.MaxSessions, policy: or(c.LimitPolicy, LimitRefuse),
 		retention: or(c.Retention, DefaultRetention),
 		log:       c.Logger,
+		witness:   c.Witness,
+	}
+	if a.witness == nil {
+		a.witness = new(memory)
 	}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
@@ -128,6 +140,9 @@ func New(ctx context.Context, c Config) (*Authority, error) {
 		return nil, err
 	}
 	if err := a.prepare(ctx); err != nil {
+		return nil, err
+	}
+	if err := a.assure(ctx); err != nil {
 		return nil, err
 	}
 	if !c.WithoutUpkeep {
@@ -210,6 +225,7 @@ func (a *Authority) configureAt(ctx context.Context, plan func(StoreConfig, time
 			if err != nil {
 				return 0, unavailable("configure", err)
 			}
+			a.acked.note(hex.EncodeToString(cfg.Epoch[:]), at)
 		}
 		if _, err := a.reload(ctx); err != nil {
 			return 0, err
@@ -219,7 +235,8 @@ func (a *Authority) configureAt(ctx context.Context, plan func(StoreConfig, time
 	return 0, fmt.Errorf("%w: the configuration keeps changing", ErrUnavailable)
 }
 
-// reload reads the stored configuration and keeps it, unless a newer one is kept.
+// reload reads the stored configuration and keeps it, unless a newer one of the
+// same epoch is kept.
 func (a *Authority) reload(ctx context.Context) (*settings, error) {
 	cfg, err := a.store.Config(ctx)
 	if err != nil {
@@ -227,10 +244,11 @@ func (a *Authority) reload(ctx context.Context) (*settings, error) {
 	}
 	a.loading.Lock()
 	defer a.loading.Unlock()
-	if old := a.set.Load(); old != nil && old.version >= cfg.Version {
+	epoch := hex.EncodeToString(cfg.Epoch[:])
+	if old := a.set.Load(); old != nil && old.version >= cfg.Version && old.epoch == epoch {
 		return old, nil
 	}
-	set := &settings{version: cfg.Version, epoch: hex.EncodeToString(cfg.Epoch[:]), clients: map[string]*Client{}, stored: cfg}
+	set := &settings{version: cfg.Version, epoch: epoch, clients: map[string]*Client{}, stored: cfg}
 	if set.ring, err = a.keys.Load(cfg); err != nil {
 		return a.set.Load(), unavailable("keys", err)
 	}
@@ -250,11 +268,18 @@ func (a *Authority) reload(ctx context.Context) (*settings, error) {
 
 // latest returns the settings in force now, asking the store whether they are.
 func (a *Authority) latest(ctx context.Context) (*settings, error) {
+	set := a.set.Load() // before reading what must not be older
 	v, err := a.store.ConfigVersion(ctx)
 	if err != nil {
 		return nil, unavailable("configuration", err)
 	}
-	if set := a.set.Load(); set.version >= v {
+	switch {
+	case v < set.version: // what was read once is not there any more
+		if err := a.assure(ctx); err != nil {
+			return nil, err
+		}
+		return a.set.Load(), nil
+	case v == set.version:
 		return set, nil
 	}
 	return a.reload(ctx)

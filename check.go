@@ -84,10 +84,8 @@ func (a *Authority) stands(ctx context.Context, snap *Snapshot, ring KeyRing, no
 	if !errors.Is(err, errIdle) {
 		return err
 	}
-	e := snap.Session.event(EventSessionEnded, ActorSelf, now)
-	e.Reason = string(ReasonIdle)
-	if _, eerr := a.store.End(ctx, End{Session: snap.Session.ID, At: now, Reason: ReasonIdle, Event: e}); eerr != nil {
-		return unavailable("end", eerr)
+	if eerr := a.endByItself(ctx, &snap.Session, ReasonIdle, ActorSelf, ""); eerr != nil {
+		return eerr
 	}
 	return err
 }

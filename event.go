@@ -21,6 +21,7 @@ const (
 	EventKeyRotated       EventKind = "key.rotated"
 	EventKeyRevoked       EventKind = "key.revoked"
 	EventBackupOpened     EventKind = "backup.opened"
+	EventStoreWentBack    EventKind = "store.went_back"
 )
 
 // ActorSelf is the actor of what the server does by itself.

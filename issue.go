@@ -109,7 +109,7 @@ func (a *Authority) Issue(ctx context.Context, l Login) (Grant, error) {
 		}
 		switch _, err = a.store.Create(ctx, step); {
 		case err == nil:
-			if err := a.stillRegistered(ctx, set, &s, now); err != nil {
+			if err := a.stillRegistered(ctx, set, &s); err != nil {
 				return Grant{}, err
 			}
 			return grant, nil
@@ -123,7 +123,7 @@ func (a *Authority) Issue(ctx context.Context, l Login) (Grant, error) {
 
 // stillRegistered takes a login back whose client was removed while it was under
 // way: that removal moved the client's cutoff before this session was born.
-func (a *Authority) stillRegistered(ctx context.Context, set *settings, s *Session, now time.Time) error {
+func (a *Authority) stillRegistered(ctx context.Context, set *settings, s *Session) error {
 	newest, err := a.latest(ctx)
 	if err != nil || newest == set {
 		return err
@@ -132,10 +132,8 @@ func (a *Authority) stillRegistered(ctx context.Context, set *settings, s *Sessi
 	if was == nil || is != nil && is.CreatedAt.Equal(was.CreatedAt) { // another time: a namesake
 		return nil
 	}
-	e := s.event(EventSessionEnded, ActorSelf, now)
-	e.Reason = string(ReasonClient)
-	if _, err := a.store.End(ctx, End{Session: s.ID, At: now, Reason: ReasonClient, Event: e}); err != nil {
-		return unavailable("end", err)
+	if err := a.endByItself(ctx, s, ReasonClient, ActorSelf, ""); err != nil {
+		return err
 	}
 	return fmt.Errorf("%w: the client was removed meanwhile", ErrNotFound)
 }

@@ -101,8 +101,10 @@ func (a *Authority) Refresh(ctx context.Context, r Refresh) (Grant, error) {
 			}
 			return grant, err
 		case useAhead:
-			a.log.ErrorContext(ctx, "a refresh token is newer than its record: the store has gone back in time", "session", s.ID)
-			return Grant{}, a.endReused(ctx, s, r.Client, "a generation ahead of the record")
+			if err := a.aheadOfStore(ctx, s, p.generation); err != nil {
+				return Grant{}, err
+			}
+			return Grant{}, ErrRevoked
 		default:
 			return Grant{}, a.endReused(ctx, s, r.Client, fmt.Sprintf("generation %d after %d", p.generation, s.Generation))
 		}
@@ -145,13 +147,8 @@ func (a *Authority) rotate(ctx context.Context, set *settings, c *Client, s *Ses
 // endReused ends a session whose refresh token came back. Until that is durable
 // the answer is not "reuse": the caller must not believe that it is over.
 func (a *Authority) endReused(ctx context.Context, s *Session, actor, detail string) error {
-	now := a.store.Now()
-	e := s.event(EventSessionEnded, actor, now)
-	e.Reason, e.Detail = string(ReasonReuse), detail
-	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), endTime) // a thief who hangs up gains nothing
-	defer done()
-	if _, err := a.store.End(ctx, End{Session: s.ID, At: now, Reason: ReasonReuse, Event: e}); err != nil {
-		return unavailable("end", err)
+	if err := a.endByItself(ctx, s, ReasonReuse, actor, detail); err != nil {
+		return err
 	}
 	a.log.WarnContext(ctx, "refresh token reuse: session ended", "session", s.ID, "client", s.Client, "detail", detail)
 	return ErrReuse

@@ -169,6 +169,22 @@ func (a *Authority) revokeSession(ctx context.Context, r Revocation) (Receipt, e
 	return a.end(ctx, &snap, r.Session, ReasonRevoked, r)
 }
 
+// endByItself ends a session for a reason that the server itself has found.
+// Whoever made it look may hang up: that changes nothing, a thief gains nothing.
+func (a *Authority) endByItself(ctx context.Context, s *Session, why Reason, actor, detail string) error {
+	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), endTime)
+	defer done()
+	now, epoch := a.store.Now(), a.set.Load().epoch
+	e := s.event(EventSessionEnded, actor, now)
+	e.Reason, e.Detail = string(why), detail
+	ended, err := a.store.End(ctx, End{Session: s.ID, At: now, Reason: why, Event: e})
+	if err != nil {
+		return unavailable("end", err)
+	}
+	a.acked.note(epoch, ended.Position)
+	return nil
+}
+
 // end ends one session, or says how many would end.
 func (a *Authority) end(ctx context.Context, snap *Snapshot, id SessionID, why Reason, r Revocation) (Receipt, error) {
 	set, now := a.set.Load(), a.store.Now()
@@ -189,6 +205,7 @@ func (a *Authority) end(ctx context.Context, snap *Snapshot, id SessionID, why R
 	if err != nil {
 		return Receipt{}, unavailable("end", err)
 	}
+	a.acked.note(set.epoch, ended.Position)
 	return Receipt{Position: ended.Position, Epoch: set.epoch, Session: id, Changed: ended.Changed}, nil
 }
 
@@ -261,6 +278,7 @@ func (a *Authority) moveCutoff(ctx context.Context, r Revocation) (Receipt, erro
 		if err != nil {
 			return Receipt{}, unavailable("move cutoff", err)
 		}
+		a.acked.note(set.epoch, at)
 		return Receipt{Position: at, Epoch: set.epoch, Changed: true}, nil
 	}
 	return Receipt{}, fmt.Errorf("%w: the session to spare keeps changing", ErrUnavailable)

@@ -79,6 +79,16 @@ func (a *Authority) Session(ctx context.Context, id SessionID) (View, error) {
 	return view(&snap, set.ring, a.store.Now()), nil
 }
 
+// EndSession ends one session of a subject: that of the user who asks, because
+// ids of sessions come from the browser. ErrNotFound if it is not that subject's,
+// as if it were not there. It is Revoke otherwise.
+func (a *Authority) EndSession(ctx context.Context, id SessionID, subject string) (Receipt, error) {
+	if subject == "" {
+		return Receipt{}, invalid("a subject is missing")
+	}
+	return a.Revoke(ctx, Revocation{Selector: Selector{Session: id}, Actor: subject, OwnerSubject: subject})
+}
+
 // Sessions lists sessions in the order of their ids.
 func (a *Authority) Sessions(ctx context.Context, q SessionQuery) (SessionPage, error) {
 	if err := pageLimit(&q.Limit); err != nil {

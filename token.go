@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -180,7 +181,7 @@ func (a *Authority) agrees(c *Claims, s *Session, e *AccessEntry) bool {
 // the look-up: a key revoked before the look-up began is seen to be revoked.
 func (a *Authority) read(ctx context.Context, token string) (*settings, presented, Snapshot, error) {
 	set := a.set.Load()
-	for {
+	for range conflictsMax {
 		p, err := present(set.ring, token)
 		if err != nil {
 			// The key may be one that this node has not heard of yet.
@@ -197,17 +198,32 @@ func (a *Authority) read(ctx context.Context, token string) (*settings, presente
 			set = newer
 			continue
 		}
+		if a.doubt.Load() {
+			if err := a.assure(ctx); err != nil {
+				return set, p, Snapshot{}, err
+			}
+		}
 		snap, err := a.store.Lookup(ctx, p.session)
 		if err != nil {
+			if !errors.Is(ctx.Err(), context.Canceled) {
+				a.doubt.Store(true) // who comes back may have lost something
+			}
 			return set, p, snap, unavailable("look-up", err)
 		}
-		if snap.Config <= set.version {
+		switch {
+		case snap.Config == set.version:
 			return set, p, snap, nil
+		case snap.Config > set.version:
+			set, err = a.reload(ctx)
+		default: // what was read once is not there any more
+			err = a.assure(ctx)
+			set = a.set.Load()
 		}
-		if set, err = a.reload(ctx); err != nil {
+		if err != nil {
 			return set, p, snap, err
 		}
 	}
+	return set, presented{}, Snapshot{}, fmt.Errorf("%w: the store tells of two configurations by turns", ErrUnavailable)
 }
 
 // looksLikeToken reports whether free text holds something in the shape of a

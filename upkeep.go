@@ -23,10 +23,16 @@ func (a *Authority) keepUp(ctx context.Context) {
 	defer close(a.done)
 	tick := time.NewTicker(upkeepEvery)
 	defer tick.Stop()
+	second := time.NewTicker(verifyEvery)
+	defer second.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-second.C:
+			if err := a.assure(ctx); err != nil && ctx.Err() == nil {
+				a.log.WarnContext(ctx, "the store could not be compared with what it said before", "error", err)
+			}
 		case <-tick.C:
 			if _, err := a.Upkeep(ctx); err != nil && ctx.Err() == nil {
 				a.log.ErrorContext(ctx, "upkeep failed, it will be tried again", "error", err)
@@ -41,6 +47,9 @@ func (a *Authority) keepUp(ctx context.Context) {
 func (a *Authority) Upkeep(ctx context.Context) (Purged, error) {
 	a.upkeep.Lock()
 	defer a.upkeep.Unlock()
+	if err := a.assure(ctx); err != nil {
+		return Purged{}, err
+	}
 	if err := a.configure(ctx, a.keys.Maintain); err != nil {
 		return Purged{}, fmt.Errorf("keys: %w", err)
 	}

@@ -1,0 +1,291 @@
+package rescind
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+)
+
+// A store can go back in time: an old snapshot is restored, a restart loses
+// writes that had been acknowledged. Whatever was revoked since then would live
+// again. So an Authority remembers, outside the store, the newest that the store
+// has told it, and compares: when it starts, every second, and after every look-up
+// that failed. A store that contradicts what is remembered has every session in it
+// ended, gets a new epoch, and the operator is told.
+//
+// What nobody remembers cannot be noticed: a store that is rolled back together
+// with every Testimony, or while no node runs and none has a Witness; and writes
+// that were lost with no ending and no configuration among them. A refresh token
+// that is newer than its record is then the evidence.
+
+// Testimony is what a node remembers of its store.
+type Testimony struct {
+	Epoch  string   `json:"epoch"`          // the one last seen
+	Past   []string `json:"past,omitempty"` // those before it: a store in one of them has gone back
+	Config uint64   `json:"config"`         // the version of the configuration
+	Marks  []Mark   `json:"marks,omitempty"`
+}
+
+// Mark is an ending that the store has told of: the newest of its shard.
+type Mark struct {
+	Position Position `json:"position"`
+	Nonce    string   `json:"nonce"`
+}
+
+// maxPast bounds the epochs that are remembered.
+const maxPast = 64
+
+// Witness keeps a Testimony where the fate of the store does not reach it: in a
+// small file of the node's own. It is used by one Authority at a time.
+type Witness interface {
+	// Recall returns what was last remembered, the zero Testimony if nothing was.
+	Recall() (Testimony, error)
+	// Remember replaces what is kept. It need not be durable at once.
+	Remember(Testimony) error
+}
+
+// memory is the Witness of those who have none: a Testimony as long as the
+// process lives.
+type memory struct{ t Testimony }
+
+func (m *memory) Recall() (Testimony, error) { return m.t, nil }
+func (m *memory) Remember(t Testimony) error { m.t = t; return nil }
+
+// verifyEvery is how long a store that went back unseen, without one failed call,
+// may answer from the past.
+const verifyEvery = time.Second
+
+// inquiry is one comparison with the store, shared by all who wait for it.
+type inquiry struct {
+	done chan struct{}
+	err  error
+}
+
+// inquiries makes sure that there is one at a time.
+type inquiries struct {
+	mu  sync.Mutex
+	now *inquiry
+}
+
+// acknowledged are the newest positions that the store gave to writes of this
+// node, one per shard: marks that nobody has read yet.
+type acknowledged struct {
+	mu    sync.Mutex
+	epoch string
+	heads []Position
+}
+
+// note takes down a position that a write of an epoch was given.
+func (k *acknowledged) note(epoch string, at Position) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.epoch != epoch {
+		k.epoch, k.heads = epoch, nil
+	}
+	for i, head := range k.heads {
+		if head.Shard() == at.Shard() {
+			k.heads[i] = max(head, at)
+			return
+		}
+	}
+	k.heads = append(k.heads, at)
+}
+
+func (k *acknowledged) under(epoch string) []Position {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.epoch != epoch {
+		return nil
+	}
+	return slices.Clone(k.heads)
+}
+
+// assure returns once the store has been compared with what is remembered, and
+// what contradicted it has been ended.
+func (a *Authority) assure(ctx context.Context) error {
+	a.inquiries.mu.Lock()
+	q := a.inquiries.now
+	if q == nil {
+		q = &inquiry{done: make(chan struct{})}
+		a.inquiries.now = q
+		go func() {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime) // others wait for it too
+			defer cancel()
+			q.err = a.compare(ctx)
+			a.inquiries.mu.Lock()
+			a.inquiries.now = nil
+			a.inquiries.mu.Unlock()
+			close(q.done)
+		}()
+	}
+	a.inquiries.mu.Unlock()
+	select {
+	case <-q.done:
+		return q.err
+	case <-ctx.Done():
+		return unavailable("comparing the store with what it said before", ctx.Err())
+	}
+}
+
+// compare is called by assure alone, one at a time.
+func (a *Authority) compare(ctx context.Context) error {
+	a.doubt.Store(false) // before reading: what fails meanwhile raises it again
+	err := a.examine(ctx)
+	if err != nil {
+		a.doubt.Store(true)
+	}
+	return err
+}
+
+func (a *Authority) examine(ctx context.Context) error {
+	kept, err := a.witness.Recall()
+	if err != nil {
+		return unavailable("witness", err)
+	}
+	known := kept
+	if set := a.set.Load(); set != nil && set.epoch == known.Epoch {
+		known.Config = max(known.Config, set.version) // before reading what must not be older
+	}
+	heads := a.acked.under(known.Epoch)
+	cfg, err := a.store.Config(ctx)
+	if err != nil {
+		return unavailable("configuration", err)
+	}
+	why, err := a.contradiction(ctx, &known, heads, &cfg)
+	if err != nil {
+		return err
+	}
+	if why != "" {
+		if err := a.wentBack(ctx, why); err != nil {
+			return err
+		}
+		if cfg, err = a.store.Config(ctx); err != nil {
+			return unavailable("configuration", err)
+		}
+	}
+	epoch := hex.EncodeToString(cfg.Epoch[:])
+	if set := a.set.Load(); set == nil || set.epoch != epoch {
+		if _, err := a.reload(ctx); err != nil {
+			return err
+		}
+	}
+	return a.remember(ctx, kept, &cfg)
+}
+
+// contradiction says in what the store differs from what it said before; "" if
+// in nothing. An epoch that nobody has heard of is none: whoever made it has ended
+// everything first.
+func (a *Authority) contradiction(ctx context.Context, known *Testimony, heads []Position, cfg *StoreConfig) (string, error) {
+	epoch := hex.EncodeToString(cfg.Epoch[:])
+	switch {
+	case slices.Contains(known.Past, epoch):
+		return "it is in an epoch that had been left", nil
+	case known.Epoch != epoch:
+		return "", nil
+	case cfg.Version < known.Config:
+		return fmt.Sprintf("its configuration has version %d after %d", cfg.Version, known.Config), nil
+	}
+	for _, m := range known.Marks {
+		page, err := a.store.Feed(ctx, m.Position-1, 1)
+		switch {
+		case err != nil:
+			return "", unavailable("feed", err)
+		case page.Head < m.Position:
+			return fmt.Sprintf("its feed ends at %d after %d", page.Head, m.Position), nil
+		case page.Gone || len(page.Endings) == 0: // purged by now: no evidence
+		case hex.EncodeToString(page.Endings[0].Nonce[:]) != m.Nonce:
+			return fmt.Sprintf("another ending stands at %d", m.Position), nil
+		}
+	}
+	for _, head := range heads {
+		page, err := a.store.Feed(ctx, head, 1)
+		if err != nil {
+			return "", unavailable("feed", err)
+		}
+		if page.Head < head {
+			return fmt.Sprintf("its feed ends at %d after %d was acknowledged", page.Head, head), nil
+		}
+	}
+	return "", nil
+}
+
+// wentBack ends everything in a store that has gone back in time, and then gives
+// it a new epoch: in this order, so that who sees the epoch can rely on the end.
+// Two nodes may do so at once; that ends no more than one would have.
+func (a *Authority) wentBack(ctx context.Context, why string) error {
+	a.log.ErrorContext(ctx, "the store has gone back in time: every session in it ends. Was an old copy restored, or did it lose writes?", "why", why)
+	now := a.store.Now()
+	_, err := a.store.MoveCutoff(ctx, CutoffMove{Kind: EndAll, At: now, Event: Event{
+		At: now, Kind: EventAllEnded, Actor: ActorSelf, Reason: string(ReasonRevoked), Detail: "the store has gone back in time",
+	}})
+	if err != nil {
+		return unavailable("move cutoff", err)
+	}
+	return a.configure(ctx, func(cfg StoreConfig, now time.Time) (Change, error) {
+		return Change{Expect: cfg.Version, NewEpoch: true, Events: []Event{{At: now, Kind: EventStoreWentBack, Actor: ActorSelf, Detail: why}}}, nil
+	})
+}
+
+// remember takes down what the store says now.
+func (a *Authority) remember(ctx context.Context, known Testimony, cfg *StoreConfig) error {
+	next := Testimony{Epoch: hex.EncodeToString(cfg.Epoch[:]), Past: known.Past, Config: cfg.Version}
+	if known.Epoch != next.Epoch && known.Epoch != "" {
+		next.Past = append(slices.Clone(known.Past), known.Epoch)
+		next.Past = next.Past[max(0, len(next.Past)-maxPast):]
+		known.Marks = nil
+	}
+	for shard := range cfg.Shards {
+		mark, err := a.mark(ctx, shard, known.Marks)
+		if err != nil {
+			return err
+		}
+		if mark.Position != 0 {
+			next.Marks = append(next.Marks, mark)
+		}
+	}
+	if next.Epoch == known.Epoch && next.Config == known.Config && slices.Equal(next.Marks, known.Marks) {
+		return nil
+	}
+	if err := a.witness.Remember(next); err != nil {
+		// The store is as it should be; only the next start may not know it.
+		a.log.ErrorContext(ctx, "what the store said could not be remembered", "error", err)
+	}
+	return nil
+}
+
+// mark returns the newest ending of a shard, or the one that is known already.
+func (a *Authority) mark(ctx context.Context, shard int, known []Mark) (Mark, error) {
+	var was Mark
+	if i := slices.IndexFunc(known, func(m Mark) bool { return m.Position.Shard() == shard }); i >= 0 {
+		was = known[i]
+	}
+	page, err := a.store.Feed(ctx, max(was.Position, ShardStart(shard)), 1)
+	if err != nil {
+		return was, unavailable("feed", err)
+	}
+	if page.Head <= max(was.Position, ShardStart(shard)) {
+		return was, nil
+	}
+	if page, err = a.store.Feed(ctx, page.Head-1, 1); err != nil {
+		return was, unavailable("feed", err)
+	}
+	if page.Gone || len(page.Endings) == 0 {
+		return was, nil
+	}
+	newest := &page.Endings[0]
+	return Mark{Position: newest.Position, Nonce: hex.EncodeToString(newest.Nonce[:])}, nil
+}
+
+// aheadOfStore is called where an authentic refresh token is newer than its record.
+func (a *Authority) aheadOfStore(ctx context.Context, s *Session, generation uint32) error {
+	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), endTime)
+	defer done()
+	why := fmt.Sprintf("the session %s is at generation %d after %d", s.ID, s.Generation, generation)
+	if err := a.wentBack(ctx, why); err != nil {
+		return err
+	}
+	return a.assure(ctx)
+}
