@@ -20,6 +20,7 @@ import (
 var (
 	_ guard.Checker  = (*client.Client)(nil)
 	_ guard.Sessions = (*client.Client)(nil)
+	_ guard.Ledger   = (*client.Client)(nil)
 )
 
 func dial(t testing.TB, s *rescindtest.Server, as rescindtest.Credentials) *client.Client {

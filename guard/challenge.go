@@ -26,6 +26,11 @@ var (
 	twoCredentials    = &denial{http.StatusBadRequest, "invalid_request", "one credential is needed, more than one was sent", true}
 	noBearer          = &denial{http.StatusBadRequest, "invalid_request", "the Authorization header holds no bearer token", true}
 
+	badBody         = &denial{http.StatusBadRequest, "invalid_request", "the body is no JSON object or form with a refresh_token, or is too long", false}
+	noSession       = &denial{http.StatusNotFound, "not_found", "there is no such session", false}
+	tooManySessions = &denial{http.StatusConflict, "limit", "too many sessions at once", false}
+	serverError     = &denial{http.StatusInternalServerError, "server_error", "this went wrong", false}
+
 	forbidden     = &denial{http.StatusForbidden, "forbidden", "this is not allowed", false}
 	crossOrigin   = &denial{http.StatusForbidden, "cross_origin", "the request comes from another origin", false}
 	insecureHost  = &denial{http.StatusForbidden, "insecure_host", "cookies without protection are for loopback addresses only", false}

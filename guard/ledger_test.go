@@ -139,4 +139,5 @@ func (l *ledger) passes(t testing.TB, token rescind.Secret) bool {
 var (
 	_ guard.Checker  = (*rescind.Authority)(nil)
 	_ guard.Sessions = (*rescind.Authority)(nil)
+	_ guard.Ledger   = (*rescind.Authority)(nil)
 )
