@@ -1,0 +1,44 @@
+package redisstore
+
+import (
+	"testing"
+	"time"
+
+	"github.com/rescind/rescind"
+	"github.com/rescind/rescind/store/storetest"
+	"github.com/rescind/rescind/tests/redis"
+)
+
+func TestConformance(t *testing.T) {
+	server := redis.Start(t)
+	t.Run("1", func(t *testing.T) {
+		storetest.Run(t, factory(server.URL()+"?shards=1", func() { server.Do("FLUSHALL") }))
+	})
+	t.Run("16", func(t *testing.T) { storetest.Run(t, factory(server.URL(), func() { server.Do("FLUSHALL") })) })
+}
+
+// factory opens a store on servers that are emptied before.
+func factory(url string, empty func()) storetest.Factory {
+	return func(t testing.TB, _ func() time.Time) storetest.Instance {
+		empty()
+		var open *Store
+		reopen := func() rescind.Store {
+			if open != nil {
+				if err := open.Close(); err != nil {
+					t.Fatalf("Close: %v", err)
+				}
+			}
+			var err error
+			if open, err = Open(url, Options{}); err != nil {
+				t.Fatalf("Open: %v", err)
+			}
+			return open
+		}
+		t.Cleanup(func() {
+			if err := open.Close(); err != nil {
+				t.Errorf("Close: %v", err)
+			}
+		})
+		return storetest.Instance{Store: reopen(), Restart: reopen}
+	}
+}
