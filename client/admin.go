@@ -13,15 +13,15 @@ import (
 	"github.com/rescind/rescind"
 )
 
-// receipt makes a call that ends something. Without a receipt that names the
-// ledger's epoch nothing has been promised.
-func (c *Client) receipt(ctx context.Context, q request) (rescind.Receipt, error) {
-	q.writes = true
+// receipt makes a call that ends something, or says what it would end. Without a
+// receipt that names the ledger's epoch nothing has been promised.
+func (c *Client) receipt(ctx context.Context, q request, dryRun bool) (rescind.Receipt, error) {
+	q.writes, q.must = true, []string{"position", "epoch", "changed"}
 	var r rescind.Receipt
 	if err := c.fetch(ctx, q, http.StatusOK, &r); err != nil {
 		return rescind.Receipt{}, err
 	}
-	if r.Epoch == "" {
+	if r.Epoch == "" || r.DryRun != dryRun {
 		return rescind.Receipt{}, unknown(q.path, "the answer is no receipt")
 	}
 	return r, nil
@@ -49,8 +49,8 @@ func (c *Client) Revoke(ctx context.Context, r rescind.Revocation) (rescind.Rece
 		Reason        string            `json:"reason,omitempty"`
 		DryRun        bool              `json:"dry_run,omitempty"`
 	}{r.Token, r.Session, r.Subject, r.ExceptSession, r.Client, r.Key, r.All, r.Reason, r.DryRun}
-	receipt, err := c.receipt(ctx, request{method: "POST", path: "/v1/revocations", json: body, token: r.Token})
-	if err == nil && (receipt.DryRun != r.DryRun || !r.Session.IsZero() && receipt.Session != r.Session) {
+	receipt, err := c.receipt(ctx, request{method: "POST", path: "/v1/revocations", json: body, token: r.Token}, r.DryRun)
+	if err == nil && !r.Session.IsZero() && receipt.Session != r.Session {
 		return rescind.Receipt{}, unknown("/v1/revocations", "the receipt is for something else")
 	}
 	return receipt, err
@@ -63,7 +63,7 @@ func (c *Client) EndSession(ctx context.Context, id rescind.SessionID, subject s
 	if subject != "" {
 		q.query = url.Values{"subject": {subject}}
 	}
-	receipt, err := c.receipt(ctx, q)
+	receipt, err := c.receipt(ctx, q, false)
 	if err == nil && receipt.Session != id {
 		return rescind.Receipt{}, unknown("/v1/sessions", "the receipt is for something else")
 	}
@@ -185,7 +185,7 @@ func (c *Client) AddClient(ctx context.Context, cl rescind.Client, secret rescin
 
 // RemoveClient removes a client and, in the same step, ends its sessions.
 func (c *Client) RemoveClient(ctx context.Context, id string) (rescind.Receipt, error) {
-	return c.receipt(ctx, request{method: "DELETE", path: "/v1/clients/" + url.PathEscape(id), once: true})
+	return c.receipt(ctx, request{method: "DELETE", path: "/v1/clients/" + url.PathEscape(id), once: true}, false)
 }
 
 // ListKeys returns what may be shown of every key.

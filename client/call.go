@@ -7,12 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"mime"
 	"net"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/rescind/rescind"
 )
@@ -32,10 +32,11 @@ type request struct {
 	json         any        // or
 	token        string     // that the call carries, and no error may show
 	as           credential
-	writes       bool  // takes the longer time-out
-	unbounded    bool  // takes as long as the context allows
-	once         bool  // to send it twice is not the same as once
-	limit        int64 // of the answer; 0 means maxReply
+	writes       bool     // takes the longer time-out
+	unbounded    bool     // takes as long as the context allows
+	once         bool     // to send it twice is not the same as once
+	limit        int64    // of the answer; 0 means maxReply
+	must         []string // members that the answer has, or it is none
 }
 
 // credential is what stands in the Authorization header.
@@ -67,10 +68,27 @@ func (c *Client) fetch(ctx context.Context, q request, status int, v any) error 
 	if mediaType(r.header) != "application/json" {
 		return unknown(q.path, "the answer is no JSON")
 	}
-	if err := json.Unmarshal(r.body, v); err != nil {
+	if err := decode(r.body, v); err != nil {
 		return unknown(q.path, "the answer is not what it should be")
 	}
+	if len(q.must) > 0 {
+		var said map[string]json.RawMessage
+		err := decode(r.body, &said)
+		for _, name := range q.must {
+			if raw, there := said[name]; err != nil || !there || string(raw) == "null" {
+				return unknown(q.path, "the answer lacks something")
+			}
+		}
+	}
 	return nil
+}
+
+// decode reads JSON. What is no UTF-8 is none: the decoder would repair it.
+func decode(body []byte, v any) error {
+	if !utf8.Valid(body) {
+		return errors.New("the answer is no UTF-8")
+	}
+	return json.Unmarshal(body, v)
 }
 
 // send makes a call, a second time if its connection broke and that does no harm.
@@ -95,10 +113,12 @@ func (c *Client) send(ctx context.Context, q request) (*reply, error) {
 	return r, nil
 }
 
+var errTooLong = errors.New("the answer is too long")
+
 // broken reports whether a connection was there and broke.
 func broken(err error) bool {
 	var slow net.Error
-	if errors.As(err, &slow) && slow.Timeout() {
+	if errors.As(err, &slow) && slow.Timeout() || errors.Is(err, errTooLong) {
 		return false
 	}
 	var op *net.OpError
@@ -125,9 +145,11 @@ func (c *Client) attempt(ctx context.Context, q *request, body []byte) (*reply, 
 		limit = maxReply
 	}
 	r := &reply{status: res.StatusCode, header: res.Header}
-	// One that is longer is cut, and then it is no JSON.
-	if r.body, err = io.ReadAll(io.LimitReader(res.Body, limit)); err != nil {
+	if r.body, err = io.ReadAll(io.LimitReader(res.Body, limit+1)); err != nil {
 		return nil, err
+	}
+	if int64(len(r.body)) > limit {
+		return nil, errTooLong
 	}
 	return r, nil
 }
@@ -220,19 +242,16 @@ func codes(word string) (status int, is error) {
 // refusals count; a proxy in front of it can answer 401 or 404 too, and knows
 // nothing about tokens.
 func (c *Client) refusal(q *request, r *reply) error {
-	var said struct {
-		Code        string `json:"code"`
-		Detail      string `json:"detail"`
-		Error       string `json:"error"`
-		Description string `json:"error_description"`
-	}
+	var said map[string]any // a struct would take names in any case
 	word, detail := "", ""
-	if json.Unmarshal(r.body, &said) == nil {
+	if decode(r.body, &said) == nil {
 		switch mediaType(r.header) {
 		case "application/problem+json":
-			word, detail = said.Code, said.Detail
+			word, _ = said["code"].(string)
+			detail, _ = said["detail"].(string)
 		case "application/json":
-			word, detail = said.Error, said.Description
+			word, _ = said["error"].(string)
+			detail, _ = said["error_description"].(string)
 		}
 	}
 	status, is := codes(word)
@@ -260,12 +279,14 @@ func readable(s string) string {
 	return s[:min(len(s), most)]
 }
 
+// mediaType is the type of an answer that has one.
 func mediaType(h http.Header) string {
-	kind, _, err := mime.ParseMediaType(h.Get("Content-Type"))
-	if err != nil {
+	types := h.Values("Content-Type")
+	if len(types) != 1 {
 		return ""
 	}
-	return kind
+	kind, _, _ := strings.Cut(types[0], ";")
+	return strings.ToLower(strings.TrimSpace(kind))
 }
 
 // seconds is a lifetime in the whole seconds that the server takes.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,13 +38,17 @@ func (c *Client) Issue(ctx context.Context, l rescind.Login) (rescind.Grant, err
 		return rescind.Grant{}, err
 	}
 	var g rescind.Grant
-	err := c.fetch(ctx, request{method: "POST", path: "/v1/sessions", json: body, writes: true, once: true}, http.StatusCreated, &g)
+	err := c.fetch(ctx, request{method: "POST", path: "/v1/sessions", json: body, writes: true, once: true, must: ofGrant}, http.StatusCreated, &g)
 	return granted("/v1/sessions", g, err)
 }
 
+// ofGrant are the members of every grant.
+var ofGrant = []string{"session", "access_token", "token_type", "expires_in", "refresh_token", "refresh_token_timeout", "authorization_expires_in"}
+
 // granted lets a grant pass that has everything.
 func granted(path string, g rescind.Grant, err error) (rescind.Grant, error) {
-	if err == nil && (g.Session.IsZero() || g.AccessToken == "" || g.RefreshToken == "" || !strings.EqualFold(g.TokenType, "Bearer")) {
+	tokens := rescind.WellFormed(g.AccessToken.Reveal()) && rescind.WellFormed(g.RefreshToken.Reveal()) && strings.EqualFold(g.TokenType, "Bearer")
+	if err == nil && (!tokens || g.Session.IsZero() || min(g.ExpiresIn, g.RefreshTokenTimeout, g.AuthorizationEnds) < 0) {
 		err = unknown(path, "the answer holds no tokens")
 	}
 	if err != nil {
@@ -66,7 +71,7 @@ func (c *Client) Refresh(ctx context.Context, r rescind.Refresh) (rescind.Grant,
 		form.Set("scope", r.Scope)
 	}
 	var g rescind.Grant
-	err := c.fetch(ctx, request{method: "POST", path: "/oauth/token", form: form, token: r.Token, writes: true}, http.StatusOK, &g)
+	err := c.fetch(ctx, request{method: "POST", path: "/oauth/token", form: form, token: r.Token, writes: true, must: ofGrant}, http.StatusOK, &g)
 	return granted("/oauth/token", g, err)
 }
 
@@ -129,6 +134,10 @@ func (c *Client) Check(ctx context.Context, token string, want rescind.Want) (re
 	return access, nil
 }
 
+// maxExact is the largest number that JSON carries exactly everywhere (RFC 8259
+// section 6).
+const maxExact = 1<<53 - 1
+
 // readAccess reads an active answer of RFC 7662 section 2.2. What is not of the
 // standard is the session's own claims.
 func readAccess(said map[string]json.RawMessage) (rescind.Access, error) {
@@ -147,6 +156,9 @@ func readAccess(said map[string]json.RawMessage) (rescind.Access, error) {
 		if !there && !m.must {
 			continue
 		}
+		if string(raw) == "null" { // which would be nothing in every type
+			return a, errors.New("a member is null")
+		}
 		if err := json.Unmarshal(raw, m.to); err != nil {
 			return a, err
 		}
@@ -157,8 +169,11 @@ func readAccess(said map[string]json.RawMessage) (rescind.Access, error) {
 	if err := errors.Join(err1, err2); err != nil {
 		return a, err
 	}
-	if !strings.EqualFold(kind, "Bearer") || a.Session.IsZero() || a.Subject == "" || a.Client == "" || exp <= 0 || iat <= 0 {
+	if !strings.EqualFold(kind, "Bearer") || a.Session.IsZero() || a.Subject == "" || a.Client == "" || slices.Contains(a.Audience, "") {
 		return a, errors.New("a member is empty")
+	}
+	if min(exp, iat) <= 0 || max(exp, iat) > maxExact {
+		return a, errors.New("a member is no time")
 	}
 	a.ExpiresAt, a.IssuedAt = time.Unix(exp, 0), time.Unix(iat, 0)
 	claims := map[string]json.RawMessage{}
@@ -202,5 +217,5 @@ func (c *Client) Logout(ctx context.Context, token string, all bool) (rescind.Re
 		q.as, body.RefreshToken = none, token
 	}
 	q.json = body
-	return c.receipt(ctx, q)
+	return c.receipt(ctx, q, false)
 }

@@ -103,6 +103,8 @@ func (c *call) presented(rule *Rule) (string, error) {
 		return "", &fault{status: http.StatusUnauthorized, code: codeInvalidToken, detail: "a token is needed", challenge: challengeBearer}
 	case len(cookies) > 1 || err == nil:
 		return "", two
+	case cookies[0].Quoted: // a second spelling, which no browser makes
+		return "", challenge(http.StatusUnauthorized, codeInvalidToken, "the token is not valid", "")
 	case !c.sameOrigin():
 		return "", &fault{status: http.StatusForbidden, code: codeForbidden, detail: "a cookie is taken for this method only from the same origin"}
 	}

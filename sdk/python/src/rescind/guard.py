@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -84,6 +85,9 @@ COOKIE_TOO_LONG = _Denial(500, "server_error", "the token is too long for a cook
 _RETRY_AFTER = "1"  # what a 503 asks clients to wait, in seconds
 
 
+_JOINED = re.compile(r",[ \t]*bearer[ ,]", re.IGNORECASE)
+
+
 class Denied(Exception):
     """Ends the judgement of a request. It never leaves this package."""
 
@@ -104,9 +108,10 @@ def bearer(environ: Environ) -> str:
     in the query or in a form end up in logs and histories (RFC 9700 section
     4.3.2). Another scheme is somebody else's business. Servers join repeated
     headers by a comma."""
-    scheme, _, token = str(environ.get("HTTP_AUTHORIZATION", "")).partition(" ")
+    header = str(environ.get("HTTP_AUTHORIZATION", ""))
+    scheme, _, token = header.partition(" ")
     if scheme.lower() != "bearer":
-        raise Denied(NO_CREDENTIALS)
+        raise Denied(TWO_CREDENTIALS if _JOINED.search(header) else NO_CREDENTIALS)
     token = token.strip(" ")
     if not token:
         raise Denied(NO_BEARER)

@@ -1,0 +1,223 @@
+package spec
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rescind/rescind"
+	"github.com/rescind/rescind/client"
+	"github.com/rescind/rescind/guard"
+	"github.com/rescind/rescind/tests/need"
+	"github.com/rescind/rescind/tests/npm"
+)
+
+// language is a way to run the guarded application.
+type language struct {
+	name  string
+	lacks []string // what scripts may need and it has not
+	start func(t *testing.T, url, secret string, a *app) (addr string)
+}
+
+// languages returns all of them, and the one that RESCIND_SPEC_APP starts.
+func languages(t *testing.T, root string) []language {
+	t.Helper()
+	if command := os.Getenv("RESCIND_SPEC_APP"); command != "" {
+		return []language{{"RESCIND_SPEC_APP", strings.Fields(os.Getenv("RESCIND_SPEC_LACKS")), process(nil, "sh", "-c", "exec "+command)}}
+	}
+	env := buildSDK(t, root)
+	node := func(args ...string) func(*testing.T, string, string, *app) string {
+		return process(env, "node", append([]string{"--max-http-header-size=65536"}, args...)...)
+	}
+	return []language{
+		// Package guard keeps the tokens of browsers. Refreshes by other clients go to
+		// the server, or to a route that the application writes with package client.
+		{"Go", []string{"body"}, goApp},
+		{"Express", nil, node("express.mjs")},
+		{"NestJS", []string{"after_logout", "audience"}, node("nestjs.mjs", "express")},
+		{"NestJS over Fastify", []string{"after_logout", "audience"}, node("nestjs.mjs", "fastify")},
+		{"Flask", nil, process(env, python(), "flask_app.py")},
+	}
+}
+
+func python() string {
+	if p := os.Getenv("RESCIND_PYTHON"); p != "" {
+		return p
+	}
+	return "/usr/bin/python3"
+}
+
+func absent() string {
+	if err := exec.Command(python(), "-c", "import flask").Run(); err != nil {
+		return "the Python module flask"
+	}
+	for _, command := range []string{"node", "npm"} {
+		if _, err := exec.LookPath(command); err != nil {
+			return err.Error()
+		}
+	}
+	return ""
+}
+
+// buildSDK builds the packages of sdk/ below root into a folder of their own.
+func buildSDK(t *testing.T, root string) []string {
+	t.Helper()
+	need.That(t, "NODE", "the guarded applications in JavaScript and Python", absent)
+	root, err := filepath.Abs(root)
+	must(t, err)
+	folder := filepath.Join(t.TempDir(), "node")
+	npm.SDK(t, root, folder)
+	must(t, os.Symlink(filepath.Join(root, "sdk", "node", "node_modules"), filepath.Join(folder, "node_modules")))
+	return []string{"SPEC_NODE=" + folder, "PYTHONPATH=" + filepath.Join(root, "sdk", "python", "src"), "PYTHONDONTWRITEBYTECODE=1"}
+}
+
+// process starts a program that obeys the contract of spec/README.md.
+func process(env []string, name string, args ...string) func(*testing.T, string, string, *app) string {
+	return func(t *testing.T, url, secret string, a *app) string {
+		t.Helper()
+		options, err := json.Marshal(map[string]any{"cookies": a.Cookies, "audience": a.Audience, "timeout_ms": a.timeout()})
+		must(t, err)
+		cmd := exec.Command(name, args...)
+		cmd.Env = append(slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "RESCIND_") }), env...)
+		cmd.Env = append(cmd.Env, "RESCIND_URL="+url, "RESCIND_CLIENT_ID="+a.client(), "RESCIND_CLIENT_SECRET="+secret, "SPEC_OPTIONS="+string(options), "NODE_ENV=production")
+		var said strings.Builder
+		cmd.Stderr = &said
+		in, err := cmd.StdinPipe() // it ends when this is closed, also if this process is killed
+		must(t, err)
+		out, err := cmd.StdoutPipe()
+		must(t, err)
+		must(t, cmd.Start())
+		t.Cleanup(func() {
+			_ = in.Close() // it may have ended by itself
+			over := make(chan error, 1)
+			go func() { over <- cmd.Wait() }()
+			select {
+			case err := <-over:
+				if err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
+			case <-time.After(10 * time.Second):
+				t.Errorf("%s does not end with its standard input", name)
+				_ = cmd.Process.Kill()
+				<-over
+			}
+			if t.Failed() && said.Len() > 0 {
+				t.Logf("%s said:\n%.4000s", name, said.String())
+			}
+		})
+		line, err := bufio.NewReader(out).ReadString('\n')
+		addr, ok := strings.CutPrefix(strings.TrimSpace(line), "ready http://")
+		if err != nil || !ok {
+			t.Fatalf("%s does not start: %q %v", name, line, err)
+		}
+		return addr
+	}
+}
+
+func (a *app) client() string {
+	if a.Client != "" {
+		return a.Client
+	}
+	return "app"
+}
+
+func (a *app) timeout() int {
+	if a.Timeout > 0 {
+		return a.Timeout
+	}
+	return 5000
+}
+
+// goApp is the guarded application in Go.
+func goApp(t *testing.T, url, secret string, a *app) string {
+	t.Helper()
+	timeout := time.Duration(a.timeout()) * time.Millisecond
+	c, err := client.New(client.Options{Server: url, ID: a.client(), Secret: rescind.Secret(secret), Audience: a.Audience, Timeout: timeout, WriteTimeout: timeout})
+	must(t, err)
+	t.Cleanup(c.Close)
+	g := guard.New(c, guard.Options{})
+	mux := http.NewServeMux()
+	require, loggedIn := g.Require, func(w http.ResponseWriter, r *http.Request, l rescind.Login) error {
+		grant, err := c.Issue(r.Context(), l)
+		if err == nil {
+			write(w, grant)
+		}
+		return err
+	}
+	if len(a.Cookies) > 0 {
+		var o guard.CookieOptions
+		if string(a.Cookies) != "true" {
+			var given map[string]any
+			must(t, json.Unmarshal(a.Cookies, &given))
+			plain := map[string]any{} // names without underscores are those of Go's fields
+			for name, value := range given {
+				plain[strings.ReplaceAll(name, "_", "")] = value
+			}
+			text, err := json.Marshal(plain)
+			must(t, err)
+			must(t, strict(text, &o))
+		}
+		cookies, err := guard.NewCookies(c, g, o)
+		must(t, err)
+		require = cookies.Require
+		loggedIn = func(w http.ResponseWriter, r *http.Request, l rescind.Login) error {
+			_, err := cookies.Login(w, r, l)
+			return err
+		}
+		mux.Handle("/auth/refresh", cookies.RefreshHandler())
+		mux.Handle("/auth/logout", cookies.LogoutHandler())
+		mux.Handle("/auth/logout-all", cookies.LogoutAllHandler())
+	}
+	mux.HandleFunc("POST /auth/login", func(w http.ResponseWriter, r *http.Request) {
+		var said struct {
+			Subject, Scope string
+			ExpiresIn      int64 `json:"expires_in"`
+		}
+		if err := json.NewDecoder(r.Body).Decode(&said); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		login := rescind.Login{Subject: said.Subject, Scope: said.Scope, AccessLifetime: time.Duration(said.ExpiresIn) * time.Second}
+		switch err := loggedIn(w, r, login); {
+		case errors.Is(err, rescind.ErrUnavailable):
+			w.Header().Set("Retry-After", "1")
+			http.Error(w, "try again", http.StatusServiceUnavailable)
+		case errors.Is(err, rescind.ErrForbidden):
+			http.Error(w, "forbidden", http.StatusForbidden)
+		case err != nil:
+			http.Error(w, "server error", http.StatusInternalServerError)
+		}
+	})
+	me := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		access, _ := guard.From(r.Context())
+		write(w, map[string]any{
+			"subject": access.Subject, "session": access.Session, "client": access.Client, "audience": access.Audience, "scope": access.Scope,
+		})
+	})
+	mux.Handle("/api/me", require(rescind.Want{})(me))
+	mux.Handle("/api/scoped", require(rescind.Want{Scope: "notes:read notes:write"})(me))
+	mux.Handle("/elsewhere/me", require(rescind.Want{Audience: []string{"elsewhere"}})(me))
+	mux.Handle("/api/own", require(rescind.Want{})(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("WWW-Authenticate", "Own")
+		w.WriteHeader(http.StatusUnauthorized)
+		fmt.Fprint(w, "own")
+	})))
+	s := httptest.NewServer(mux)
+	t.Cleanup(s.Close)
+	return strings.TrimPrefix(s.URL, "http://")
+}
+
+func write(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(v) // the caller may have gone
+}

@@ -1,0 +1,30 @@
+// The guarded application of spec/README.md, in Express.
+import { createRequire } from 'node:module'
+import { pathToFileURL } from 'node:url'
+
+const require = createRequire(pathToFileURL(process.env.SPEC_NODE + '/package.json'))
+const express = require('express')
+const { ForbiddenError, rescind } = require('@rescind/node/express')
+
+const { cookies, audience, timeout_ms: timeout } = JSON.parse(process.env.SPEC_OPTIONS)
+const camel = name => name.replace(/_(.)/g, (_, c) => c.toUpperCase())
+const r = rescind({
+  timeout, log: () => {}, ...audience ? { audience } : {},
+  cookies: typeof cookies === 'object' && cookies ? Object.fromEntries(Object.entries(cookies).map(([name, value]) => [camel(name), value])) : cookies === true,
+})
+
+const app = express()
+app.all('/auth/refresh', r.refresh())
+app.all('/auth/logout', r.logout())
+app.all('/auth/logout-all', r.logoutAll())
+app.post('/auth/login', express.json(), async (q, s) => s.json(await r.login(q, q.body)))
+const me = (q, s) => { const { subject, session, client, audience, scope } = q.auth; s.json({ subject, session, client, audience, scope }) }
+app.all('/api/scoped', r.requireToken({ scope: 'notes:read notes:write' }), me)
+app.all('/elsewhere/me', r.requireToken({ audience: 'elsewhere' }), me)
+app.use('/api', r.requireToken())
+app.all('/api/me', me)
+app.all('/api/own', (q, s) => s.status(401).set('WWW-Authenticate', 'Own').send('own'))
+app.use((err, q, s, next) => err instanceof ForbiddenError ? s.status(403).end() : next(err))
+
+const listener = app.listen(0, '127.0.0.1', () => console.log(`ready http://127.0.0.1:${listener.address().port}`))
+process.stdin.resume().on('end', () => { r.close(); listener.close(); listener.closeAllConnections() })
