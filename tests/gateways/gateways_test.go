@@ -18,9 +18,6 @@ func (g *rig) configure(t *testing.T, from, to string, more ...string) {
 	must(t, err)
 	config := string(text)
 	for port, addr := range map[string]string{rescindPort: g.Addr(), apiPort: g.api.addr, gatewayPort: g.gateway} {
-		if !strings.Contains(config, port) {
-			t.Fatalf("%s does not name port %s", from, port)
-		}
 		config = strings.ReplaceAll(config, port, strings.TrimPrefix(addr, "127.0.0.1"))
 	}
 	must(t, os.WriteFile(to, []byte(strings.NewReplacer(more...).Replace(config)), 0o644))

@@ -135,6 +135,8 @@ type rig struct {
 	api     *api
 	gateway string // where it listens
 
+	normalises bool  // it writes paths and queries anew
+	faults     []int // what it answers when nobody can know; none: 503, with Retry-After
 }
 
 // answer is what a client gets.

@@ -3,24 +3,30 @@ package gateways
 import (
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/goccy/go-yaml"
+
+	"github.com/rescind/rescind/tests/server"
 )
 
 // traefik is what its configuration says.
 type traefik struct {
 	HTTP struct {
 		Routers map[string]struct {
+			EntryPoints []string `yaml:"entryPoints"`
 			Rule        string
 			Priority    int
 			Middlewares []string
 			Service     string
 		}
 		Middlewares map[string]struct {
+			IPAllowList map[string]any `yaml:"ipAllowList"`
 			ForwardAuth *struct {
 				Address             string
 				AuthResponseHeaders []string `yaml:"authResponseHeaders"`
@@ -29,8 +35,58 @@ type traefik struct {
 				CustomRequestHeaders map[string]string `yaml:"customRequestHeaders"`
 			}
 		}
-		Services map[string]any
+		Services          map[string]any
+		ServersTransports map[string]any `yaml:"serversTransports"`
 	}
+}
+
+// TestTraefik replays what Traefik does, and runs it where there is one: it is in no
+// Debian package, and building it takes several minutes.
+func TestTraefik(t *testing.T) {
+	t.Parallel()
+	t.Run("Replayed", replayTraefik)
+	if binary := traefikBinary(t); binary != "" {
+		t.Run("Itself", func(t *testing.T) { runTraefik(t, binary) })
+	}
+}
+
+// traefikBinary returns the program that RESCIND_TRAEFIK names, or with
+// RESCIND_SLOW=1 one that is built here, or "".
+func traefikBinary(t *testing.T) string {
+	t.Helper()
+	binary := os.Getenv("RESCIND_TRAEFIK")
+	if binary != "" || os.Getenv("RESCIND_SLOW") != "1" {
+		return binary
+	}
+	dir := t.TempDir()
+	text, err := os.ReadFile(filepath.Join("testdata", "traefik.mod"))
+	must(t, err)
+	must(t, os.WriteFile(filepath.Join(dir, "go.mod"), text, 0o644))
+	binary = filepath.Join(dir, "traefik")
+	build := exec.Command("go", "build", "-mod=mod", "-buildvcs=false", "-o", binary, "github.com/traefik/traefik/v3/cmd/traefik")
+	build.Dir, build.Env = dir, append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return binary
+}
+
+func runTraefik(t *testing.T, binary string) {
+	g, dir := &rig{api: startAPI(t), ledger: startLedger(t), gateway: server.FreePort(t)}, t.TempDir()
+	g.normalises, g.faults = true, []int{502, 504}
+	inner := strings.TrimPrefix(server.FreePort(t), "127.0.0.1")
+	for _, name := range []string{"traefik.yaml", "dynamic.yaml"} {
+		g.configure(t, filepath.Join("traefik", name), filepath.Join(dir, name), ":8079", inner)
+	}
+	cmd := exec.Command(binary, "--configfile=traefik.yaml")
+	cmd.Dir = dir
+	server.Spawn(t, cmd, g.gateway)
+	for end := time.Now().Add(20 * time.Second); g.send(t, "GET", "/").status == 404; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it listens, and reads no routers")
+		}
+	}
+	g.suite(t)
 }
 
 func readTraefik(t *testing.T) traefik {
@@ -52,6 +108,9 @@ func (c traefik) replay(t *testing.T, l *ledger, router, method string, in http.
 		if !known {
 			t.Fatalf("router %s: there is no middleware %s", router, name)
 		}
+		if m.IPAllowList != nil {
+			return http.StatusForbidden, nil
+		}
 		if m.Headers != nil {
 			for name, value := range m.Headers.CustomRequestHeaders {
 				if value == "" {
@@ -64,7 +123,7 @@ func (c traefik) replay(t *testing.T, l *ledger, router, method string, in http.
 		if m.ForwardAuth == nil {
 			continue
 		}
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, strings.Replace(m.ForwardAuth.Address, "127.0.0.1"+rescindPort, l.Addr(), 1), nil)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, strings.Replace(m.ForwardAuth.Address, "127.0.0.1:8079", l.Addr(), 1), nil)
 		must(t, err)
 		req.Header = h.Clone()
 		req.Header.Del("Connection")
@@ -88,11 +147,9 @@ func (c traefik) replay(t *testing.T, l *ledger, router, method string, in http.
 	return http.StatusOK, h
 }
 
-// Traefik is in no Debian package. What it does with these middlewares is replayed.
-func TestTraefikReplayed(t *testing.T) {
-	t.Parallel()
+func replayTraefik(t *testing.T) {
 	c, l := readTraefik(t), startLedger(t)
-	token, ended, elsewhere := l.login(t, ""), l.login(t, ""), l.login(t, "", "https://elsewhere.example.com")
+	token, ended, elsewhere := l.login(t, "reports:read"), l.login(t, ""), l.login(t, "", "https://elsewhere.example.com")
 	l.Logout(t, ended)
 
 	forged := http.Header{"Connection": {"close, X-Rescind-Subject"}, "Upgrade": {"h2c"}}
@@ -109,10 +166,19 @@ func TestTraefikReplayed(t *testing.T) {
 		return h
 	}
 	for router, r := range c.HTTP.Routers {
+		if slices.Equal(r.EntryPoints, []string{"rescind"}) {
+			continue // nobody but forwardAuth comes there
+		}
 		if _, known := c.HTTP.Services[r.Service]; !known || !strings.HasPrefix(r.Rule, "Host(`api.example.com`)") {
 			t.Errorf("router %s: %+v", router, r)
 		}
 		status, got := c.replay(t, l, router, "GET", with("Authorization", "Bearer "+token))
+		if router == "ambiguous" {
+			if status != 403 {
+				t.Errorf("ambiguous paths: %d %v", status, got)
+			}
+			continue
+		}
 		if subject := got.Get("X-Rescind-Subject"); status != 200 || (subject == "alice") == (router == "preflight") {
 			t.Errorf("%s: %d %v", router, status, got)
 		}
@@ -138,6 +204,7 @@ func TestTraefikReplayed(t *testing.T) {
 		{"a bad token", "everything", "GET", with("Authorization", "Bearer "+otherToken), 401},
 		{"an ended session", "everything", "GET", with("Authorization", "Bearer "+ended), 401},
 		{"an ended session", "websocket", "GET", with("Authorization", "Bearer "+ended), 401},
+		{"missing scope", "reports", "GET", with("Authorization", "Bearer "+l.login(t, "")), 403},
 		{"wrong audience", "everything", "GET", with("Authorization", "Bearer "+elsewhere), 401},
 		{"two tokens", "everything", "GET", with("Authorization", "Bearer "+token, "Authorization", "Bearer "+token), 401},
 		{"a cookie", "everything", "GET", with("Cookie", cookie), 200},
