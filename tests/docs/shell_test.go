@@ -89,7 +89,7 @@ docs_end() { # KIND
 	local pid=${docs_pid[$1]:-} status=0
 	[ -n "$pid" ] || return 0
 	unset "docs_pid[$1]"
-	kill -TERM "$pid" || true
+	kill -TERM "$pid" 2>/dev/null || true
 	wait "$pid" || status=$?
 	[ "$1" = server ] && [ "$status" != 0 ] || return 0
 	echo "the server exited with $status:"
