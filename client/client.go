@@ -24,6 +24,7 @@
 package client
 
 import (
+	"cmp"
 	"crypto/tls"
 	"encoding/base64"
 	"fmt"
@@ -31,6 +32,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 
@@ -118,6 +120,16 @@ func New(o Options) (*Client, error) {
 	// A redirect would carry the token to whoever it names.
 	c.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return c, nil
+}
+
+// FromEnv is New with the server, the id and the secret of the variables that the
+// packages for other languages read too: RESCIND_URL, RESCIND_CLIENT_ID and
+// RESCIND_CLIENT_SECRET. What o sets itself is left as it is.
+func FromEnv(o Options) (*Client, error) {
+	o.Server = cmp.Or(o.Server, os.Getenv("RESCIND_URL"))
+	o.ID = cmp.Or(o.ID, os.Getenv("RESCIND_CLIENT_ID"))
+	o.Secret = cmp.Or(o.Secret, rescind.Secret(os.Getenv("RESCIND_CLIENT_SECRET")))
+	return New(o)
 }
 
 // newTransport keeps as many connections as a busy guard uses: with the default

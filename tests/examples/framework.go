@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/rescind/rescind/tests/need"
+	"github.com/rescind/rescind/tests/npm"
 )
 
 // The two forms of an example.
@@ -48,7 +49,7 @@ type Framework struct {
 
 	// Command returns what starts one process, from the folder tree, which is a
 	// copy of the repository as far as examples and the packages of sdk go. It may
-	// build and install there; it is called once for each form.
+	// build and install there; it is called for each process.
 	Command func(t testing.TB, tree, form string) *exec.Cmd
 }
 
@@ -64,6 +65,19 @@ type Passes struct {
 
 // Frameworks are all examples.
 var Frameworks = []Framework{
+	{
+		Name: "go", File: "main.go", BrokenOnly: []string{"tokens.go"},
+		Processes: 4, Workers: 1, // Go programs do not fork
+		Passes: Passes{Access: true, Refresh: true, Device: true, Everywhere: true},
+		Needs:  func(testing.TB) {},
+		Command: func(t testing.TB, tree, form string) *exec.Cmd {
+			program := filepath.Join(tree, "notes-"+form)
+			shared.once(program, func() {
+				npm.Run(t, root, []string{"CGO_ENABLED=0"}, "go", "build", "-buildvcs=false", "-o", program, "./examples/go/"+form)
+			})
+			return exec.Command(program)
+		},
+	},
 	{
 		Name: "express", File: "app.js", BrokenOnly: []string{"tokens.js"},
 		Processes: 1, Workers: 4,

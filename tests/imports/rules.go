@@ -93,7 +93,7 @@ var rules = []rule{
 // tooDeep allows a third level only where a second one is the rule.
 func tooDeep(p pkg) string {
 	most := 2
-	if matches(p.path, []string{"./store/...", "./cmd/...", "./tests/..."}) {
+	if matches(p.path, []string{"./store/...", "./cmd/...", "./examples/...", "./tests/..."}) {
 		most = 3
 	}
 	if depth := strings.Count(p.path, "/"); depth > most {
