@@ -6,7 +6,7 @@ import {
 import { type Call, NoAnswer, type Reply, Transport } from './transport.js'
 import {
   type Access, type Checker, type Grant, type Login, type Receipt, type Revocation, type Session, type SessionPage, type SessionQuery, type Sessions,
-  type Want, list, veiled, wellFormed, words,
+  type Want, isSessionId, isTokenId, list, veiled, wellFormed, words,
 } from './values.js'
 
 /** Which server to call, and as whom. */
@@ -192,8 +192,11 @@ export class Client implements Checker, Sessions {
    */
   async endSession(session: string, subject: string): Promise<Receipt> {
     if (!subject) throw new InvalidError('endSession: subject is missing')
-    if (!/^[A-Za-z0-9_-]{32}$/.test(session)) throw new NotFoundError('no such session')
-    return this.#receipt({ method: 'DELETE', path: `/v1/sessions/${session}?subject=${encodeURIComponent(subject)}`, authorization: this.#basic })
+    if (!isSessionId(session)) throw new NotFoundError('no such session')
+    const path = `/v1/sessions/${session}?subject=${encodeURIComponent(subject)}`
+    const receipt = await this.#receipt({ method: 'DELETE', path, authorization: this.#basic })
+    if (receipt.session !== session) throw unknown('/v1/sessions', 'the receipt is for something else')
+    return receipt
   }
 
   /**
@@ -202,9 +205,7 @@ export class Client implements Checker, Sessions {
    */
   async revoke(revocation: Revocation): Promise<Receipt> {
     onlyKnown('revoke', revocation, revocationMembers)
-    const receipt = await this.#receipt(this.#json('POST', '/v1/revocations', revocation), revocation.token)
-    if ((receipt.dry_run ?? false) !== (revocation.dry_run ?? false)) throw unknown('/v1/revocations', 'the receipt is for something else')
-    return receipt
+    return this.#receipt(this.#json('POST', '/v1/revocations', revocation), revocation.token, revocation.dry_run ?? false)
   }
 
   /** Returns when the server and its store answer; else {@link UnavailableError}. */
@@ -218,9 +219,12 @@ export class Client implements Checker, Sessions {
   }
 
   // Without a receipt that names the ledger's epoch nothing has been promised.
-  async #receipt(call: Call, token?: string): Promise<Receipt> {
+  async #receipt(call: Call, token?: string, dryRun = false): Promise<Receipt> {
     const r = await this.#fetch(call, 200, token)
-    if (typeof r.epoch !== 'string' || !r.epoch || typeof r.changed !== 'boolean') throw unknown(call.path, 'the answer is no receipt')
+    const { position, epoch, changed, session = '', dry_run = false } = r
+    if (!isCount(position) || typeof epoch !== 'string' || !epoch || typeof changed !== 'boolean' || typeof session !== 'string' || dry_run !== dryRun) {
+      throw unknown(call.path, 'the answer is no receipt')
+    }
     return r as unknown as Receipt
   }
 
@@ -302,11 +306,13 @@ function parse(text: string): Record<string, unknown> | undefined {
   }
 }
 
+function isCount(n: unknown): n is number { return Number.isSafeInteger(n) && (n as number) >= 0 }
+
 function granted(path: string, said: Record<string, unknown>): Grant {
   const kind = typeof said.token_type === 'string' && said.token_type.toLowerCase() === 'bearer'
   const times = [said.expires_in, said.refresh_token_timeout, said.authorization_expires_in]
-  if (!kind || typeof said.session !== 'string' || !said.session || !wellFormed(said.access_token) || !wellFormed(said.refresh_token) ||
-      !times.every(t => Number.isSafeInteger(t))) {
+  if (!kind || !isSessionId(said.session) || !wellFormed(said.access_token) || !wellFormed(said.refresh_token) || !times.every(isCount) ||
+      typeof (said.scope ?? '') !== 'string' || said.scope === null) {
     throw unknown(path, 'the answer holds no tokens')
   }
   return veiled(said as unknown as Grant)
@@ -318,13 +324,14 @@ const standard = new Set(['active', 'scope', 'client_id', 'username', 'token_typ
 // Reads an active answer of RFC 7662 section 2.2.
 function readAccess(said: Record<string, unknown>): Access | undefined {
   const { token_type: kind, sub, sid, jti, client_id: client, aud, exp, iat, scope = '' } = said
-  const texts = [kind, sub, sid, jti, client].every(t => typeof t === 'string' && t !== '') && typeof scope === 'string'
-  const times = [exp, iat].every(t => Number.isSafeInteger(t) && (t as number) > 0)
-  const meant = Array.isArray(aud) && aud.every(a => typeof a === 'string')
-  if (!texts || !times || !meant || (kind as string).toLowerCase() !== 'bearer') return undefined
+  const texts = [kind, sub, client].every(t => typeof t === 'string' && t !== '') && typeof scope === 'string'
+  const ids = isSessionId(sid) && isTokenId(jti)
+  const times = [exp, iat].every(t => isCount(t) && t > 0)
+  const meant = Array.isArray(aud) && aud.every(a => typeof a === 'string' && a !== '')
+  if (!texts || !ids || !times || !meant || (kind as string).toLowerCase() !== 'bearer') return undefined
   return {
-    subject: sub as string, session: sid as string, client: client as string, audience: aud as string[], scope: scope as string,
+    subject: sub as string, session: sid, client: client as string, audience: aud as string[], scope: scope as string,
     claims: Object.fromEntries(Object.entries(said).filter(([name]) => !standard.has(name))),
-    token: jti as string, issuedAt: new Date((iat as number) * 1000), expiresAt: new Date((exp as number) * 1000),
+    token: jti, issuedAt: new Date((iat as number) * 1000), expiresAt: new Date((exp as number) * 1000),
   }
 }

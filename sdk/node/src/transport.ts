@@ -127,7 +127,7 @@ export class Transport {
           clearTimeout(timer)
           resolve({
             status: response.statusCode ?? 0,
-            type: (response.headers['content-type'] ?? '').split(';', 1)[0]!.trim().toLowerCase(),
+            type: mediaType(response.headersDistinct['content-type']),
             challenge: response.headers['www-authenticate'] ?? '',
             body: body.toString('utf8'),
           })
@@ -145,6 +145,11 @@ export class Transport {
       for (const socket of [...sockets ?? []]) socket.destroy()
     }
   }
+}
+
+// The type of an answer that has one: of two, nobody knows which is the server's.
+function mediaType(types: string[] | undefined): string {
+  return types?.length === 1 ? types[0]!.split(';', 1)[0]!.trim().toLowerCase() : ''
 }
 
 /** Whether a host, with or without a port, can only be this machine. */

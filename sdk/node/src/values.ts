@@ -155,6 +155,12 @@ export function wellFormed(token: unknown): token is string {
   return typeof token === 'string' && token.length <= maxToken && /^[A-Za-z0-9\-._~+/]+=*$/.test(token)
 }
 
+/** Whether a text is the id of a session: 24 bytes as base64url, not all zero. It has one spelling. */
+export function isSessionId(id: unknown): id is string { return typeof id === 'string' && /^[\w-]{32}$/.test(id) && /[^A]/.test(id) }
+
+/** Whether a text is the id of an access token: 16 bytes as base64url, without bits to spare. */
+export function isTokenId(id: unknown): id is string { return typeof id === 'string' && /^[\w-]{21}[AQgw]$/.test(id) }
+
 /** Makes util.inspect leave the tokens of a grant out. */
 export function veiled(grant: Grant): Grant {
   return Object.defineProperty(grant, inspect.custom, { value: showGrant })
