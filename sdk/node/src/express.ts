@@ -124,7 +124,7 @@ export function rescind(options: RescindOptions = {}): Rescind {
       if (!Array.isArray(except) || !except.every(path => /^\/[^?#]*$/.test(path))) throw new InvalidError('requireToken: except is a list of paths, each with a slash in front')
       return (request, response, next) => {
         if (request.method === 'POST' && except.includes(pathOf(request))) return next()
-        void flows.judge(request, want).then(verdict => {
+        void flows.judge(request, want, new Response(response)).then(verdict => {
           if ('answer' in verdict) return send(response, verdict.answer)
           ;(request as { auth?: Access }).auth = verdict.access
           next()

@@ -57,12 +57,19 @@ export class Flows {
     this.#log = options.log ?? warnings()
   }
 
-  /** Judges the token of a request: what the ledger says of it, or what to answer instead. It never throws. */
-  async judge(request: Request, want: Want): Promise<{ access: Access } | { answer: Answer }> {
+  /**
+   * Judges the token of a request: what the ledger says of it, or what to answer
+   * instead. It never throws. What a cookie opens, no cache keeps, unless the
+   * handler says otherwise: browsers open it by address, and would show it again
+   * after the logout to whoever presses the back button.
+   */
+  async judge(request: Request, want: Want, response?: Response): Promise<{ access: Access } | { answer: Answer }> {
     try {
-      const { token, denied } = this.#credential(request)
+      const { token, denied, kept } = this.#credential(request)
       if (denied) return { answer: this.#deny(denied) }
-      return { access: await this.#checker.check(token, want) }
+      const access = await this.#checker.check(token, want)
+      if (kept) response?.set({ 'Cache-Control': 'no-store' })
+      return { access }
     } catch (err) {
       return { answer: this.#refuse(err, words(want.scope).join(' ')) }
     }
@@ -70,7 +77,7 @@ export class Flows {
 
   // A cookie counts for unsafe methods only if the request comes from this origin
   // or a trusted one; a bearer header always. Both at once are refused.
-  #credential(request: Request): Found {
+  #credential(request: Request): Found & { kept?: boolean } {
     const found = bearer(request)
     if (!this.#jar) return found
     const bad = this.#jar.refuseHost(request)
@@ -79,7 +86,7 @@ export class Flows {
     if (kept.denied === 'noCredentials') return found
     if (found.denied !== 'noCredentials') return { denied: 'twoCredentials' }
     if (!kept.denied && !this.#jar.anyOrigin && this.#jar.isForeign(request)) return { denied: 'crossOrigin' }
-    return kept
+    return { ...kept, kept: true }
   }
 
   /**

@@ -127,9 +127,10 @@ export class RescindService implements Checker, OnModuleDestroy {
 
   /** Lets a request pass, or throws the HttpException to answer with. For guards. */
   async require(request: object, want: Want, response?: object): Promise<Access> {
-    const verdict = await this.#flows.judge(request as Request, want)
+    const to = responseOf(request, response)
+    const verdict = await this.#flows.judge(request as Request, want, to)
     if ('access' in verdict) return verdict.access
-    settle(responseOf(request, response), verdict.answer)
+    settle(to, verdict.answer)
     throw new UnavailableError() // a denial is never a success
   }
 

@@ -32,6 +32,7 @@ async function application(express, options = {}, more = () => {}) {
   app.delete('/api/devices/:id', (q, s, next) => { r.endSession(q.params.id, q.auth.subject).then(receipt => s.json(receipt), next) })
   app.get('/api/write', r.requireToken({ scope: 'notes:write' }), (q, s) => s.json('written'))
   app.get('/api/delete', r.requireToken({ scope: ['notes:write', 'notes:delete'] }), (q, s) => s.json('deleted'))
+  app.get('/api/kept', (q, s) => s.set('Cache-Control', 'private, max-age=60').json('kept'))
   app.get('/api/throws', () => { throw new Error('a bug') })
   app.get('/api/inactive', (q, s, next) => next(new InactiveError('some other token')))
   app.get('/api/other', (q, s, next) => { r.check('some.other.token').then(() => s.end(), next) })
@@ -309,6 +310,14 @@ for (const [name, express] of [['Express 5', express5], ['Express 4', express4]]
       assert.equal((await browser.send('POST', '/api/notes', { headers: { 'sec-fetch-site': '' } })).status, 200, 'no browser')
       assert.equal((await browser.send('GET', '/logout')).status, 405)
       assert.equal((await browser.send('POST', '/logout')).status, 204)
+    })
+
+    test('what a cookie opens is not kept, unless the handler says so', async () => {
+      const browser = await loggedIn()
+      assert.equal((await browser.send('GET', '/api/notes')).headers['cache-control'], 'no-store')
+      assert.equal((await browser.send('GET', '/api/kept')).headers['cache-control'], 'private, max-age=60')
+      const token = browser.jar.get('__Host-rescind-at')
+      assert.equal((await send(app.url, 'GET', '/api/notes', { headers: bearer(token) })).headers['cache-control'], undefined)
     })
 
     test('one credential at a time', async () => {

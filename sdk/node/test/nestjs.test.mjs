@@ -202,7 +202,9 @@ for (const { name, load, only } of versions) {
           assert.match(opened.cookies[0], /^__Host-rescind-at=\S+; Path=\/; Max-Age=\d+; HttpOnly; Secure; SameSite=Lax$/)
           assert.match(opened.cookies[1], /^__Host-rescind-rt=\S+; Path=\/; Max-Age=\d+; HttpOnly; Secure; SameSite=Strict$/)
           const first = browser.copy()
-          assert.equal((await browser.send('GET', '/notes')).status, 200)
+          const notes = await browser.send('GET', '/notes')
+          assert.equal(notes.status, 200)
+          assert.equal(notes.headers['cache-control'], 'no-store', 'what a cookie opens is not kept')
           const tabs = await Promise.all([browser, browser.copy(), browser.copy()].map(tab => tab.send('POST', '/refresh')))
           for (const tab of tabs) {
             assert.equal(tab.status, 200)
