@@ -28,6 +28,7 @@ func (a *Authority) keepUp(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
+			a.testify()
 			return
 		case <-second.C:
 			if err := a.assure(ctx); err != nil && ctx.Err() == nil {

@@ -121,13 +121,13 @@ func benchStore(ctx context.Context, disk string) (*rescind.Authority, func(), e
 	}
 	remove := func() { _ = os.RemoveAll(folder) } // its name says what is left
 	conf := defaults()
-	conf.Store = pebbleScheme + filepath.Join(folder, "data")
+	conf.Store = storeURL("pebble:" + filepath.Join(folder, "data"))
 	if err := conf.complete(); err != nil {
 		remove()
 		return nil, nil, err
 	}
 	log := slog.New(slog.DiscardHandler)
-	store, err := openStore(&conf, log)
+	store, err := conf.Store.open(log)
 	if err != nil {
 		remove()
 		return nil, nil, err

@@ -11,9 +11,6 @@ import (
 	"github.com/rescind/rescind"
 )
 
-// pebbleScheme begins the URL of an embedded store; what follows is its folder.
-const pebbleScheme = "pebble:"
-
 // complete checks what the packages behind it do not check themselves and fills
 // in what follows from the rest. The issuer waits for the listener, see serve.
 func (c *config) complete() error {
@@ -86,37 +83,6 @@ func (c *config) settle(port string) {
 	c.Issuer = or(c.Issuer, scheme+"://"+c.Listen)
 	c.Audience = or(c.Audience, c.Issuer)
 }
-
-// completeStore finds the folder of the embedded store and the places of the
-// secrets beside it.
-func (c *config) completeStore() error {
-	folder, ok := strings.CutPrefix(c.Store, pebbleScheme)
-	switch scheme, _, _ := strings.Cut(c.Store, ":"); {
-	case ok && folder != "":
-	case scheme == "postgres", scheme == "postgresql", scheme == "redis", scheme == "rediss":
-		// Only the scheme is repeated: the rest may hold a password.
-		return usagef("store: %s is not in this build yet: use pebble:PATH", scheme)
-	default:
-		return usagef("store: it is pebble:PATH, as in pebble:./rescind-data")
-	}
-	keys := filepath.Clean(folder) + ".keys"
-	if c.masterKey == "" {
-		c.MasterKeyFile = or(c.MasterKeyFile, filepath.Join(keys, "master.key"))
-		if inside, err := within(folder, c.MasterKeyFile); err != nil {
-			return usagef("master_key_file: %w", err)
-		} else if inside {
-			return usagef("master_key_file: %s lies in the data folder, where a copy of the data would hold it: choose a place outside", c.MasterKeyFile)
-		}
-	}
-	if c.adminSecret == "" {
-		c.AdminSecretFile = or(c.AdminSecretFile, filepath.Join(keys, "admin.secret"))
-	}
-	return nil
-}
-
-// folder is that of the embedded store, and keysFolder the one beside it.
-func (c *config) folder() string     { return strings.TrimPrefix(c.Store, pebbleScheme) }
-func (c *config) keysFolder() string { return filepath.Clean(c.folder()) + ".keys" }
 
 // within reports whether a file lies, or would lie, below a folder.
 func within(folder, file string) (bool, error) {

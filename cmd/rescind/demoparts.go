@@ -77,7 +77,7 @@ func startChild(ctx context.Context, binary string, env []string, data, listen s
 
 func tryChild(ctx context.Context, binary string, env []string, data, listen string, more ...string) (*child, error) {
 	c := &child{said: &lastWords{}, done: make(chan struct{})}
-	args := []string{"serve", "--json", "--listen", listen, "--store", pebbleScheme + data, "--log-level", "warn"}
+	args := []string{"serve", "--json", "--listen", listen, "--store", "pebble:" + data, "--log-level", "warn"}
 	c.cmd = exec.Command(binary, append(args, more...)...)
 	c.cmd.Stderr = c.said
 	for _, kv := range env {

@@ -42,7 +42,7 @@ func (c *config) master(ctx context.Context, store rescind.Store) (keys.Master, 
 	if err != nil {
 		return keys.Master{}, fmt.Errorf("%w: store: %w", rescind.ErrUnavailable, err)
 	}
-	if len(stored.Documents) == 0 {
+	if len(stored.Documents) == 0 && c.Store.embedded() {
 		if err := privateFolder(filepath.Dir(c.MasterKeyFile)); err != nil {
 			return keys.Master{}, refusedf("master key: %w\nChoose another place for it by --master-key-file, or give the key itself in RESCIND_MASTER_KEY", err)
 		}
@@ -53,6 +53,9 @@ func (c *config) master(ctx context.Context, store rescind.Store) (keys.Master, 
 		return m, nil
 	}
 	m, err := keys.LoadMaster(c.MasterKeyFile)
+	if errors.Is(err, fs.ErrNotExist) && len(stored.Documents) == 0 {
+		return m, refusedf("there is no master key at %s: make one that all nodes share, as in: head -c 32 /dev/urandom | base64 > %[1]s", c.MasterKeyFile)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return m, refusedf(`the store %s has keys, but their master key is not at %s
 Without it nothing in the store can be used. Put the file back from the copy you kept, or name its place by
@@ -69,31 +72,41 @@ the data folder away and start anew`, c.Store, c.MasterKeyFile)
 // the declared clients to what is declared. Nothing is written where nothing
 // differs.
 func (c *config) settleClients(ctx context.Context, a *rescind.Authority, env func(string) (string, bool)) (places, error) {
-	where := places{MasterKey: c.MasterKeyFile}
-	for _, d := range c.Clients {
-		if err := settleDeclared(ctx, a, d, env); err != nil {
-			return where, err
+	var err error
+	for range nodesAtOnce {
+		if err = c.settleOnce(ctx, a, env); !errors.Is(err, rescind.ErrConflict) {
+			break // else another node, which starts on the same new store, was faster
 		}
 	}
-	appFile := filepath.Join(c.keysFolder(), "app.secret")
+	if err != nil {
+		return places{}, err
+	}
+	// Only what is there: a secret may be kept in a better place, and beside a
+	// backup there is none.
+	return places{MasterKey: c.MasterKeyFile, AdminSecret: existing(c.AdminSecretFile), AppSecret: existing(c.AppSecretFile)}, nil
+}
+
+// nodesAtOnce bounds how often a node gives way to others that start with it.
+const nodesAtOnce = 20
+
+func (c *config) settleOnce(ctx context.Context, a *rescind.Authority, env func(string) (string, bool)) error {
+	for _, d := range c.Clients {
+		if err := settleDeclared(ctx, a, d, env); err != nil {
+			return err
+		}
+	}
 	admin, err := lookUp(ctx, a, adminID)
 	if err != nil {
-		return where, err
+		return err
 	}
 	if admin == nil {
 		// This is the first start, or what is left of one. Admin comes last: while it
 		// is not there, this is repeated.
-		if err := c.firstApp(ctx, a, appFile); err != nil {
-			return where, err
+		if err := c.firstApp(ctx, a); err != nil {
+			return err
 		}
 	}
-	if err := c.settleAdmin(ctx, a, admin); err != nil {
-		return where, err
-	}
-	// Only what is there: a secret may be kept in a better place, and beside a
-	// backup there is none.
-	where.AdminSecret, where.AppSecret = existing(c.AdminSecretFile), existing(appFile)
-	return where, nil
+	return c.settleAdmin(ctx, a, admin)
 }
 
 // existing returns path if there is something, else "".
@@ -105,12 +118,21 @@ func existing(path string) string {
 }
 
 // firstApp makes the client that the quickstarts use.
-func (c *config) firstApp(ctx context.Context, a *rescind.Authority, file string) error {
+func (c *config) firstApp(ctx context.Context, a *rescind.Authority) error {
 	app, err := lookUp(ctx, a, appID)
 	if err != nil || app != nil {
 		return err
 	}
-	secret, err := obtainSecret(file)
+	secret := c.appSecret
+	switch {
+	case secret != "":
+	case c.AppSecretFile == "":
+		return nil // on a shared store, where nobody has given it one
+	case c.Store.embedded():
+		secret, err = obtainSecret(c.AppSecretFile)
+	default:
+		secret, err = readSecret(c.AppSecretFile)
+	}
 	if err != nil {
 		return refusedf("secret of the client %s: %w\nMake its place writable, or declare the client %s in the configuration", appID, err, appID)
 	}
@@ -119,7 +141,7 @@ func (c *config) firstApp(ctx context.Context, a *rescind.Authority, file string
 		Roles: []rescind.Role{rescind.RoleIssue, rescind.RoleIntrospect, rescind.RoleRevoke, rescind.RoleGuard},
 	}
 	if err := app.SetSecret(secret.Reveal()); err != nil {
-		return usagef("%s: %w", file, err)
+		return usagef("%s: %w", or(c.AppSecretFile, "RESCIND_APP_SECRET"), err)
 	}
 	_, err = a.AddClient(ctx, *app, false, rescind.ActorSelf)
 	return err
@@ -132,8 +154,10 @@ func (c *config) settleAdmin(ctx context.Context, a *rescind.Authority, admin *r
 	secret, err := c.adminSecret, error(nil)
 	switch {
 	case secret != "":
-	case admin == nil:
+	case admin == nil && c.Store.embedded():
 		secret, err = obtainSecret(c.AdminSecretFile)
+	case admin == nil:
+		secret, err = readSecret(c.AdminSecretFile)
 	default:
 		if secret, err = readSecret(c.AdminSecretFile); errors.Is(err, fs.ErrNotExist) {
 			return nil

@@ -16,7 +16,6 @@ import (
 	"github.com/rescind/rescind"
 	"github.com/rescind/rescind/httpapi"
 	"github.com/rescind/rescind/keys"
-	"github.com/rescind/rescind/store/pebblestore"
 )
 
 func (c *cli) serveCommand() *cobra.Command {
@@ -114,7 +113,7 @@ func (c *cli) serve(ctx context.Context, config *config) (err error) {
 		options.TracerProvider = traces
 	}
 
-	store, err := openStore(config, log)
+	store, err := config.Store.open(log)
 	if err != nil {
 		return err
 	}
@@ -164,15 +163,6 @@ func untilFailure(ctx context.Context, store rescind.Store) (context.Context, co
 	return ctx, stop
 }
 
-// openStore opens the store that the configuration names.
-func openStore(config *config, log *slog.Logger) (rescind.Store, error) {
-	store, err := pebblestore.Open(config.folder(), pebblestore.Options{Logger: log})
-	if err != nil {
-		return nil, refusedf("store: %w", err)
-	}
-	return store, nil
-}
-
 // authority builds the judge over an open store, and makes what a first start needs.
 func (c *config) authority(ctx context.Context, store rescind.Store, log *slog.Logger, env func(string) (string, bool)) (*rescind.Authority, places, error) {
 	master, err := c.master(ctx, store)
@@ -188,7 +178,7 @@ func (c *config) authority(ctx context.Context, store rescind.Store, log *slog.L
 		AccessLifetime: time.Duration(c.Lifetimes.Access), IdleTimeout: time.Duration(c.Lifetimes.Idle),
 		SessionLifetime: time.Duration(c.Lifetimes.Session),
 		MaxSessions:     c.Sessions.Max, LimitPolicy: rescind.LimitPolicy(c.Sessions.Policy),
-		Retention: time.Duration(c.Retention), Logger: log,
+		Retention: time.Duration(c.Retention), Logger: log, Witness: &witness{path: c.WitnessFile},
 	})
 	if errors.Is(err, keys.ErrMaster) {
 		return nil, places{}, refusedf("%w\nGive the master key that this store was made with: --master-key-file or RESCIND_MASTER_KEY", err)
