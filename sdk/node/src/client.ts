@@ -22,7 +22,7 @@ export interface ClientOptions {
    * server's own for logins, and any that this client is registered with for checks.
    */
   audience?: string | readonly string[]
-  /** Of a whole call, in milliseconds; default 2000. */
+  /** Of a whole call, in milliseconds; default 2000. Half of it at most goes into connecting and sending, so that there is time for a second attempt. */
   timeout?: number
   /** Makes the connections: a private CA, a proxy. It should keep them alive. */
   agent?: Agent

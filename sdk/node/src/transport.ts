@@ -29,7 +29,8 @@ const maxSockets = 256
 
 /** No answer, for a reason that says nothing but that. */
 export class NoAnswer extends Error {
-  constructor(message: string, readonly again: boolean, cause?: unknown) { super(message, { cause }) }
+  // sent: whether anything of the request may have reached the server.
+  constructor(message: string, readonly again: boolean, readonly sent: boolean, cause?: unknown) { super(message, { cause }) }
 }
 
 /**
@@ -66,16 +67,17 @@ export class Transport {
   /**
    * Makes a call and returns the answer, whatever it says; else NoAnswer, within
    * the time-out. It is sent a second time if its connection broke, which a
-   * connection that was kept alive may do at any time.
+   * connection that was kept alive may do at any time, or if connecting and
+   * sending took half of the time.
    */
   async send(call: Call): Promise<Reply> {
     const deadline = performance.now() + this.#timeout
     try {
-      return await this.#attempt(call, this.#timeout)
+      return await this.#attempt(call, this.#timeout, this.#timeout / 2)
     } catch (err) {
       const left = deadline - performance.now()
-      if (call.once || !(err instanceof NoAnswer) || !err.again || left < 1) throw err
-      return await this.#attempt(call, left)
+      if (!(err instanceof NoAnswer) || !err.again || call.once && err.sent || left < 1) throw err
+      return await this.#attempt(call, left, left)
     }
   }
 
@@ -83,7 +85,7 @@ export class Transport {
     if (this.#own) this.#agent.destroy()
   }
 
-  #attempt(call: Call, timeout: number): Promise<Reply> {
+  #attempt(call: Call, timeout: number, sending: number): Promise<Reply> {
     return new Promise((resolve, reject) => {
       const headers: http.OutgoingHttpHeaders = { accept: 'application/json', 'user-agent': 'rescind-node' }
       if (call.authorization) headers.authorization = call.authorization
@@ -93,17 +95,30 @@ export class Transport {
       }
       const request = this.#request({ ...this.#to, method: call.method, path: this.#prefix + call.path, headers })
       let settled = false
+      let sent = false
+      let early: NodeJS.Timeout | undefined
       const timer = setTimeout(() => {
         this.#forgetIdle()
         fail(`no answer within ${Math.round(this.#timeout)} ms`, false)
       }, timeout)
-      const fail = (why: string, again: boolean, cause?: unknown): void => {
-        if (settled) return // the connection may be somebody else's by now
+      const done = (): void => {
         settled = true
         clearTimeout(timer)
-        reject(new NoAnswer(why, again, cause))
+        clearTimeout(early)
+      }
+      const fail = (why: string, again: boolean, cause?: unknown): void => {
+        if (settled) return // the connection may be somebody else's by now
+        done()
+        reject(new NoAnswer(why, again, sent, cause))
         request.destroy()
       }
+      // Its time begins when it is this call's turn to use a connection.
+      request.on('socket', socket => {
+        sent = !socket.connecting
+        if (!sent) socket.once('encrypted' in socket ? 'secureConnect' : 'connect', () => { sent = true })
+        if (!settled) early = setTimeout(() => fail('the request could not be sent in time', true), sending)
+      })
+      request.on('finish', () => clearTimeout(early))
       request.on('error', (err: NodeJS.ErrnoException) => {
         const dialling = err.syscall === 'connect' || err.syscall === 'getaddrinfo'
         fail(err.code ?? 'the connection failed', !dialling, err)
@@ -123,8 +138,7 @@ export class Transport {
           const body = chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)
           if (!isUtf8(body)) return fail('the answer is not text', false)
           if (settled) return
-          settled = true
-          clearTimeout(timer)
+          done()
           resolve({
             status: response.statusCode ?? 0,
             type: mediaType(response.headersDistinct['content-type']),

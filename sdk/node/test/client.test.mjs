@@ -1,11 +1,15 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { createServer as createHttpServer } from 'node:http'
 import { Agent } from 'node:https'
 import { createRequire } from 'node:module'
+import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
+import { TLSSocket, createSecureContext } from 'node:tls'
 import { inspect } from 'node:util'
 import {
   ForbiddenError, InactiveError, InvalidError, NotFoundError, RescindError, ScopeError, UnavailableError, rescind,
@@ -42,6 +46,7 @@ test('a login is checked, and nothing passes again after the logout', async () =
 
   const receipt = await client.logout(grant.access_token)
   assert.equal(receipt.changed, true)
+  assert.equal(receipt.session, grant.session)
   await assert.rejects(client.check(grant.access_token), isInactive)
   await assert.rejects(client.refresh(grant.refresh_token), isInactive)
   assert.equal((await client.logout(grant.refresh_token)).changed, false)
@@ -77,7 +82,8 @@ test('a subject sees and ends its own devices, and all of them', async () => {
   await assert.rejects(client.endSession(one.session, 'mallory'), NotFoundError)
   await assert.rejects(client.endSession('../admin', 'eve'), NotFoundError)
   await client.check(one.access_token)
-  assert.equal((await client.endSession(one.session, 'eve')).changed, true)
+  const ended = await client.endSession(one.session, 'eve')
+  assert.deepEqual([ended.changed, ended.session], [true, one.session])
   await assert.rejects(client.check(one.access_token), isInactive)
   assert.equal((await client.revoke({ subject: 'eve', dry_run: true })).sessions, 2)
   await client.revoke({ subject: 'eve', except_session: two.session, reason: 'new password' })
@@ -213,6 +219,89 @@ test('silence ends with the time-out', async () => {
   await assert.rejects(c.check('token'), isUnavailable)
   assert.ok(performance.now() - started < 1000)
   slow.close()
+})
+
+test('one slow phase leaves time for a second attempt', async t => {
+  const receipt = reply(200, 'application/json', '{"position":1,"epoch":"e","changed":true}')
+  const granted = reply(201, 'application/json', JSON.stringify({ session: 's'.repeat(32), access_token: 'a', refresh_token: 'rsr_b', token_type: 'Bearer', expires_in: 1, refresh_token_timeout: 1, authorization_expires_in: 1 }))
+  const connections = async answer => {
+    const seen = { connections: 0 }
+    const listener = createServer(socket => answer(socket, ++seen.connections).on('error', () => {}))
+    await once(listener.listen(0, '127.0.0.1'), 'listening')
+    t.after(() => listener.close())
+    return Object.assign(seen, { url: `http://127.0.0.1:${listener.address().port}` })
+  }
+  const timed = async (call, least, most) => {
+    const started = performance.now()
+    const result = await call()
+    const took = performance.now() - started
+    assert.ok(took > least && took < most, `took ${took}`)
+    return result
+  }
+  const long = 'x'.repeat(16_000_000) // more than there is room for on the way
+
+  await t.test('a request that is not taken', async () => {
+    // Reads nothing at first, and all that comes over the second connection.
+    const deaf = await connections((s, n) => n === 1 ? s.pause() : s.on('data', d => { if (d.subarray(-2).toString() === '"}') s.end(receipt) }))
+    const c = rescind({ ...server.options, url: deaf.url, timeout: 3000 })
+    assert.equal((await timed(() => c.revoke({ session: 's', reason: long }), 1400, 2900)).changed, true)
+    assert.equal(deaf.connections, 2)
+    // A login is not sent twice.
+    const wall = await connections(s => s.pause())
+    const d = rescind({ ...server.options, url: wall.url, timeout: 1600 })
+    await timed(() => assert.rejects(d.login({ subject: 'ada', scope: long }), isUnavailable), 700, 2500)
+    assert.equal(wall.connections, 1)
+    // And both attempts together keep to the time-out.
+    await timed(() => assert.rejects(d.revoke({ session: 's', reason: long }), isUnavailable), 1500, 3500)
+    assert.equal(wall.connections, 3)
+  })
+
+  await t.test('a connection that does not come about', async () => {
+    // The first handshake is never answered.
+    const dir = mkdtempSync(join(tmpdir(), 'rescind-node-tls-'))
+    const [cert, key] = [join(dir, 'tls.crt'), join(dir, 'tls.key')]
+    execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2', '-subj', '/CN=localhost',
+      '-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', key, '-out', cert], { stdio: 'ignore' })
+    const context = createSecureContext({ cert: readFileSync(cert), key: readFileSync(key) })
+    const mute = await connections((s, n) => n === 1 ? s.resume() : new TLSSocket(s, { isServer: true, secureContext: context }).once('data', function () { this.end(granted) }))
+    const agent = new Agent({ keepAlive: true, ca: readFileSync(cert) })
+    const c = rescind({ ...server.options, url: mute.url.replace('http:', 'https:'), timeout: 3000, agent })
+    try {
+      // Even what is sent only once: nothing of it has been.
+      assert.equal((await timed(() => c.login({ subject: 'ada' }), 1400, 2900)).access_token, 'a')
+      assert.equal(mute.connections, 2)
+    } finally {
+      agent.destroy()
+      rmSync(dir, { recursive: true, force: true })
+    }
+  })
+})
+
+test('id and secret are form-encoded', async t => { // RFC 6749 section 2.3.1
+  const seen = []
+  const listener = createHttpServer((q, s) => {
+    seen.push(q.headers.authorization)
+    s.setHeader('content-type', 'application/json').end('{"active":false}')
+  })
+  await once(listener.listen(0, '127.0.0.1'), 'listening')
+  t.after(() => { listener.closeAllConnections(); listener.close() })
+  for (const [clientId, clientSecret] of [['backend', '1+1 is 2, 100%, %2B: ~&=é'], ['https://app.example/?a=b', 's%ecret+']]) {
+    const c = rescind({ url: `http://127.0.0.1:${listener.address().port}`, clientId, clientSecret })
+    await assert.rejects(c.check('token'), isInactive)
+    const parts = Buffer.from(seen.pop().replace(/^Basic /, ''), 'base64').toString('latin1').split(':')
+    assert.deepEqual(parts.map(p => decodeURIComponent(p.replaceAll('+', ' '))), [clientId, clientSecret])
+    c.close()
+  }
+  // The server reads what it permits.
+  const secret = 'a-secret-of/this=test&with:what*needs?#encoding~"<'
+  const own = await Server.start('clients:\n  - {id: odd, roles: [issue, introspect], secret_env: RESCIND_TEST_SECRET}\n', { RESCIND_TEST_SECRET: secret })
+  const c = rescind({ ...own.options, clientId: 'odd', clientSecret: secret })
+  try {
+    assert.equal((await c.login({ subject: 'ada' })).token_type, 'Bearer')
+  } finally {
+    c.close()
+    await own.stop()
+  }
 })
 
 test('a broken connection is tried once more where that does no harm', async () => {

@@ -11,8 +11,9 @@ import { createInterface } from 'node:readline'
 export const audience = 'notes'
 
 export class Server {
-  static async start(config = '') {
+  static async start(config = '', env = {}) {
     const server = new Server()
+    server.env = { PATH: process.env.PATH, ...env }
     server.dir = mkdtempSync(join(tmpdir(), 'rescind-node-'))
     writeFileSync(join(server.dir, 'rescind.yaml'), 'store: pebble:./rescind-data\n' + config)
     await server.up('127.0.0.1:0')
@@ -26,7 +27,7 @@ export class Server {
     const binary = process.env.RESCIND_BIN
     if (!binary) throw new Error('RESCIND_BIN is not set: run npm test')
     this.process = spawn(binary, ['serve', '--config', 'rescind.yaml', '--listen', listen, '--audience', audience], {
-      cwd: this.dir, stdio: ['ignore', 'pipe', 'pipe'], env: { PATH: process.env.PATH },
+      cwd: this.dir, stdio: ['ignore', 'pipe', 'pipe'], env: this.env,
     })
     let log = ''
     this.process.stderr.on('data', chunk => { log += chunk })
