@@ -16,6 +16,7 @@ type bug struct {
 	name   string
 	plant  func(*oracle) rescind.Store
 	found  []string // clauses that find it
+	shards int      // of the oracle that it is planted in; 0 is one
 	hidden bool     // from the random walk: it takes two calls at once, content that the walk does not write, or a closed store
 }
 
@@ -107,7 +108,7 @@ func (o *oracle) edit(id rescind.SessionID, f func(*rescind.Session)) {
 func pause() { time.Sleep(20 * time.Microsecond) }
 
 func bugs() []bug {
-	return slices.Concat(createBugs(), replaceBugs(), endBugs(), cutoffBugs(), readBugs(), configBugs(), purgeBugs(), lifeBugs(), raceBugs())
+	return slices.Concat(createBugs(), replaceBugs(), endBugs(), cutoffBugs(), readBugs(), configBugs(), purgeBugs(), lifeBugs(), raceBugs(), shardBugs())
 }
 
 func createBugs() []bug {

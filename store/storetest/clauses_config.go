@@ -104,7 +104,7 @@ func clientCutoffMovesWithConfigure(c *trial) {
 	web, app := c.created("ann", "web"), c.created("ann", "app")
 	c.configure(rescind.Change{Documents: []rescind.Document{doc("client", "web", "1"), doc("client", "app", "1")}})
 	c.mustStand("after Configure that ends nothing", web.ID)
-	head := c.head()
+	head := c.head("ann")
 	at := c.now()
 	p := c.configure(rescind.Change{
 		Documents: []rescind.Document{{Kind: "client", ID: "web"}},
@@ -113,8 +113,8 @@ func clientCutoffMovesWithConfigure(c *trial) {
 			{Kind: rescind.EndKey, Name: "k1", At: at},
 		},
 	})
-	if p != head+2 || c.head() != p {
-		c.Fatalf("Configure with two endings at the head %d returned %d, and the head is %d", head, p, c.head())
+	if p = c.here(p, "ann"); p != head+2 || c.head("ann") != p {
+		c.Fatalf("Configure with two endings at the head %d returned %d, and the head is %d", head, p, c.head("ann"))
 	}
 	c.equal("the endings", showEndings(c.feed(head)), showEndings([]rescind.Ending{
 		{Position: head + 1, Kind: rescind.EndClient, Name: "web", At: at},

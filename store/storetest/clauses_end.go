@@ -17,13 +17,13 @@ func endClauses() []clause {
 
 func endEndsAndBumpsTheVersion(c *trial) {
 	s, other := c.created("ann", "web"), c.created("ann", "web")
-	head := c.head()
+	head := c.head("ann")
 	e := c.ending(s)
 	e.Reason, e.At = rescind.ReasonReuse, c.now().Add(-time.Minute)
 	got, err := c.s.End(c.ctx, e)
 	c.must("End", err)
-	if !got.Changed || got.Position != head+1 || c.head() != head+1 {
-		c.Fatalf("End at the head %d returned %+v, and the head is %d", head, got, c.head())
+	if !got.Changed || got.Position != head+1 || c.head("ann") != head+1 {
+		c.Fatalf("End at the head %d returned %+v, and the head is %d", head, got, c.head("ann"))
 	}
 	want := s
 	want.Version, want.EndedAt, want.EndReason = 2, e.At, e.Reason
@@ -53,7 +53,7 @@ func endIsUnconditional(c *trial) {
 func endIsIdempotentAndReportsHead(c *trial) {
 	s := c.created("ann", "web")
 	first := c.end(s)
-	later := c.end(c.created("ben", "web"))
+	later := c.end(c.created(c.beside("ben", "ann"), "web"))
 	c.unchanged("the second End", func() {
 		e := c.ending(s)
 		e.Reason, e.At = rescind.ReasonRevoked, c.now().Add(time.Hour)
@@ -67,7 +67,7 @@ func endIsIdempotentAndReportsHead(c *trial) {
 
 func endOfNothingChangesNothing(c *trial) {
 	c.end(c.created("ann", "web"))
-	head := c.head()
+	head := c.head("ann")
 	c.unchanged("End of nothing", func() {
 		if got := c.end(c.session("ann", "web")); got.Changed || got.Position != head {
 			c.Fatalf("End of nothing returned %+v, the head is %d", got, head)
@@ -86,7 +86,7 @@ func touchClauses() []clause {
 
 func touchTakesTheMaximum(c *trial) {
 	s := c.created("ann", "web")
-	head, logged := c.head(), len(c.events(rescind.EventQuery{}))
+	head, logged := c.head("ann"), len(c.events(rescind.EventQuery{}))
 	start := s.LastActive
 	for _, step := range []struct{ at, want time.Duration }{{60, 60}, {30, 60}, {-60, 60}, {60, 60}, {90, 90}} {
 		c.must("Touch", c.s.Touch(c.ctx, s.ID, start.Add(step.at*time.Second)))
@@ -94,7 +94,7 @@ func touchTakesTheMaximum(c *trial) {
 		c.equal("the session, its version too", showSession(c.found(s.ID).Session), showSession(s))
 	}
 	c.must("Replace of the version that was touched", c.replace(s))
-	if c.head() != head || len(c.events(rescind.EventQuery{})) != logged+1 {
+	if c.head("ann") != head || len(c.events(rescind.EventQuery{})) != logged+1 {
 		c.Fatalf("Touch took a position or wrote an event")
 	}
 }

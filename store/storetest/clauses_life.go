@@ -151,7 +151,7 @@ func closeLosesNothingAcknowledged(c *trial) {
 		for _, id := range acknowledged {
 			c.mustBeOver("its end was acknowledged before Close", id)
 		}
-		c.feed(0)
+		c.feeds()
 	}
 }
 

@@ -77,13 +77,13 @@ func purgeOnlyForgets(c *trial) {
 		c.purge(rescind.PurgeStep{Limit: 3, Drop: func(*rescind.Snapshot) bool { return false }, DropEvent: func(*rescind.Event) bool { return false }})
 	})
 	standing := c.created("ann", "web")
-	cutoffs, head, config := c.found(standing.ID).Cutoffs, c.head(), showConfig(c.config())
+	cutoffs, head, config := c.found(standing.ID).Cutoffs, c.head("ann"), showConfig(c.config())
 	c.purge(rescind.PurgeStep{
 		Limit: 3, Drop: func(s *rescind.Snapshot) bool { return s.Session.ID != standing.ID }, DropEvent: func(*rescind.Event) bool { return true },
 	})
 	for range 2 {
-		if got := c.found(standing.ID).Cutoffs; got != cutoffs || c.head() != head {
-			c.Fatalf("after Purge the cutoffs are %+v, the head is %d; they were %+v, %d", got, c.head(), cutoffs, head)
+		if got := c.found(standing.ID).Cutoffs; got != cutoffs || c.head("ann") != head {
+			c.Fatalf("after Purge the cutoffs are %+v, the head is %d; they were %+v, %d", got, c.head("ann"), cutoffs, head)
 		}
 		c.equal("the configuration", showConfig(c.config()), config)
 		c.mustStand("the session that was not to be purged", standing.ID)
@@ -259,6 +259,7 @@ func purgeForgetsEvents(c *trial) {
 }
 
 func feedSaysWhatIsGone(c *trial) {
+	start := c.place(tagOf("ann"))
 	for range 5 {
 		c.end(c.created("ann", "web"))
 	}
@@ -269,15 +270,15 @@ func feedSaysWhatIsGone(c *trial) {
 	for range 4 {
 		c.end(c.created("ann", "web"))
 	}
-	all := c.feed(0)
+	all := c.feed(start)
 	if p := c.purge(rescind.PurgeStep{Limit: 100, FeedBefore: before}); p.Endings != 6 {
 		c.Fatalf("Purge says that it dropped %d endings, want 6", p.Endings)
 	}
 	for range 2 {
 		for after := range rescind.Position(11) {
-			page, err := c.s.Feed(c.ctx, after, 100)
+			page, err := c.s.Feed(c.ctx, start+after, 100)
 			c.must("Feed", err)
-			if gone := after < 6; page.Gone != gone || page.Head != 10 {
+			if gone := after < 6; page.Gone != gone || page.Head != start+10 {
 				c.Fatalf("6 of 10 endings are purged: Feed after %d has gone %t, head %d", after, page.Gone, page.Head)
 			}
 			if !page.Gone {
@@ -290,15 +291,15 @@ func feedSaysWhatIsGone(c *trial) {
 	c.purge(rescind.PurgeStep{Limit: 100, FeedBefore: c.now()})
 	for range 2 { // the head survives the last ending that is kept
 		c.restart()
-		if page, err := c.s.Feed(c.ctx, 9, 100); err != nil || !page.Gone || page.Head != 10 {
+		if page, err := c.s.Feed(c.ctx, start+9, 100); err != nil || !page.Gone || page.Head != start+10 {
 			c.Fatalf("all of 10 endings are purged: Feed after 9 is %+v, error %v", page, err)
 		}
-		if page, err := c.s.Feed(c.ctx, 10, 100); err != nil || page.Gone || page.Head != 10 || len(page.Endings) != 0 {
+		if page, err := c.s.Feed(c.ctx, start+10, 100); err != nil || page.Gone || page.Head != start+10 || len(page.Endings) != 0 {
 			c.Fatalf("all of 10 endings are purged: Feed after 10 is %+v, error %v", page, err)
 		}
 	}
 	s := c.created("ann", "web")
-	if got := c.end(s); got.Position != 11 || s.Birth != 10 {
+	if got := c.end(s); got.Position != start+11 || s.Birth != start+10 {
 		c.Fatalf("behind position 10, which was purged, a session is born at %d and an ending takes %d", s.Birth, got.Position)
 	}
 }

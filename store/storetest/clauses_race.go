@@ -83,7 +83,7 @@ func oneOfManyReplacesWins(c *trial) {
 func oneOfManyEndsChanges(c *trial) {
 	for range rounds(20) {
 		s := c.created("ann", "web")
-		head := c.head()
+		head := c.head("ann")
 		var changed atomic.Int64
 		race(64, func(int) {
 			got, err := c.s.End(c.ctx, c.ending(s))
@@ -97,8 +97,8 @@ func oneOfManyEndsChanges(c *trial) {
 				c.Errorf("after its End returned, Lookup: %s, %v", showSnapshot(snap), err)
 			}
 		})
-		if changed.Load() != 1 || c.head() != head+1 {
-			c.Fatalf("of 64 Ends, %d say that they changed something, and %d positions are taken", changed.Load(), c.head()-head)
+		if changed.Load() != 1 || c.head("ann") != head+1 {
+			c.Fatalf("of 64 Ends, %d say that they changed something, and %d positions are taken", changed.Load(), c.head("ann")-head)
 		}
 		if n := len(c.events(rescind.EventQuery{Session: s.ID.String()})); n != 1 {
 			c.Fatalf("64 Ends wrote %d events", n)
@@ -194,7 +194,7 @@ func endIsTheLastWord(c *trial) {
 func nothingSeenIsUnseen(c *trial) {
 	for range rounds(200) {
 		s := c.created("ann", "web")
-		head := c.head()
+		head := c.head("ann")
 		var seen atomic.Bool
 		race(5, func(i int) {
 			if i == 0 {
@@ -324,7 +324,8 @@ func cutoffAndCreateAgree(c *trial) {
 		var born, early []rescind.Session
 		var cut rescind.Position
 		var began, returned atomic.Bool
-		m := c.cutoffs(c.session("ann", "web"))[round%3]
+		probe := c.created("ann", "web") // it tells where the cutoff lies in its shard
+		m := c.cutoffs(probe)[round%3]
 		race(4, func(i int) {
 			if i == 0 {
 				for range round {
@@ -335,7 +336,14 @@ func cutoffAndCreateAgree(c *trial) {
 				if err != nil {
 					c.Errorf("MoveCutoff: %v", err)
 				}
-				cut = p
+				snap, err := c.s.Lookup(c.ctx, probe.ID)
+				if err != nil {
+					c.Errorf("Lookup: %v", err)
+				}
+				cut = []rescind.Position{snap.Cutoffs.Subject, snap.Cutoffs.Client, snap.Cutoffs.All}[round%3]
+				if p.Shard() == cut.Shard() && p != cut {
+					c.Errorf("MoveCutoff returned %d, and then the cutoff is %d", p, cut)
+				}
 				returned.Store(true)
 				return
 			}
@@ -377,7 +385,11 @@ func cutoffAndCreateAgree(c *trial) {
 func positionsAreDenseUnderLoad(c *trial) {
 	const workers, each = 16, 20
 	var mu sync.Mutex
-	var taken []rescind.Position
+	taken, sweeps := make([][]rescind.Position, c.shards), 0
+	starts := map[string]rescind.Position{}
+	for _, subject := range []string{"ann", "ben", "cat"} {
+		starts[subject] = c.place(tagOf(subject))
+	}
 	race(workers, func(i int) {
 		for range each {
 			s := c.session([]string{"ann", "ben", "cat"}[i%3], "web")
@@ -392,7 +404,9 @@ func positionsAreDenseUnderLoad(c *trial) {
 			} else {
 				var e rescind.Ended
 				e, err = c.s.End(c.ctx, c.ending(s))
-				p = e.Position
+				if p = e.Position; p.Shard() != starts[s.Subject].Shard() {
+					c.Errorf("a session of shard %d ended at %d", starts[s.Subject].Shard(), p)
+				}
 			}
 			page, ferr := c.s.Feed(c.ctx, p-1, 1)
 			if err != nil || ferr != nil || len(page.Endings) != 1 || page.Endings[0].Position != p || page.Head < p {
@@ -400,18 +414,28 @@ func positionsAreDenseUnderLoad(c *trial) {
 				return
 			}
 			mu.Lock()
-			taken = append(taken, p)
+			taken[p.Shard()] = append(taken[p.Shard()], p)
+			if i%4 == 0 {
+				sweeps++ // it has a position in every shard, and returns that in the last
+			}
 			mu.Unlock()
 		}
 	})
-	slices.Sort(taken)
-	for i, p := range taken {
-		if p != rescind.Position(i+1) {
-			c.Fatalf("number %d of the positions returned is %d", i+1, p)
+	for shard, positions := range taken {
+		start, last := rescind.ShardStart(shard), shard == c.shards-1
+		slices.Sort(positions)
+		for i, p := range positions {
+			if last && p != start+rescind.Position(i+1) || i > 0 && p == positions[i-1] {
+				c.Fatalf("number %d of the positions returned of shard %d is %d", i+1, shard, p)
+			}
 		}
-	}
-	if n := len(c.feed(0)); n != workers*each {
-		c.Fatalf("the feed has %d endings of %d", n, workers*each)
+		want := len(positions)
+		if !last {
+			want += sweeps
+		}
+		if n := len(c.feed(start)); n != want {
+			c.Fatalf("the feed of shard %d has %d endings of %d", shard, n, want)
+		}
 	}
 	if n := len(c.events(rescind.EventQuery{Limit: 50})); n != workers*each {
 		c.Fatalf("the log has %d events of %d", n, workers*each)

@@ -22,35 +22,41 @@ func feedClauses() []clause {
 // kind of step it comes with.
 func positionsAreDense(c *trial) {
 	s, old := c.created("ann", "web"), c.created("ann", "web")
-	want := c.head()
+	start := c.head("ann")
+	want := start
 	at := func(what string, got, n rescind.Position) {
 		c.Helper()
 		want += n
-		if got != want || c.head() != want {
-			c.Fatalf("%s: position %d, head %d, want %d", what, got, c.head(), want)
+		if got != want || c.head("ann") != want {
+			c.Fatalf("%s: position %d, head %d, want %d", what, got, c.head("ann"), want)
 		}
 	}
-	at("End", c.end(c.created("ben", "web")).Position, 1)
+	at("End", c.end(c.created(c.beside("ben", "ann"), "web")).Position, 1)
 	c.must("Replace", c.replace(s, rescind.TokenID{1}, rescind.TokenID{2}))
-	at("Replace that dropped two tokens", c.head(), 2)
+	at("Replace that dropped two tokens", c.head("ann"), 2)
 	p, err := c.s.Create(c.ctx, rescind.Creation{Session: c.session("ann", "web"), End: []rescind.End{c.ending(old), c.ending(s)}})
 	c.must("Create", err)
 	at("Create that ended two", p, 2)
 	at("Create that ended none", c.created("ann", "web").Birth, 0)
-	for _, m := range c.cutoffs(s) {
-		at("MoveCutoff", c.move(m), 1)
+	for i, m := range c.cutoffs(s) {
+		p := c.move(m)
+		if i > 0 {
+			p = c.here(p, "ann")
+		}
+		at("MoveCutoff", p, 1)
 	}
 	c.restart()
-	at("Configure of two endings", c.configure(rescind.Change{Ends: []rescind.Ending{
-		{Kind: rescind.EndClient, Name: "web", At: c.now()}, {Kind: rescind.EndKey, Name: "k1", At: c.now()}}}), 2)
-	at("Configure of none", c.configure(rescind.Change{Documents: []rescind.Document{{Kind: "k", ID: "i", Value: []byte("v")}}}), 0)
-	if n := rescind.Position(len(c.feed(0))); n != want {
-		c.Fatalf("the feed has %d endings up to position %d", n, want)
+	at("Configure of two endings", c.here(c.configure(rescind.Change{Ends: []rescind.Ending{
+		{Kind: rescind.EndClient, Name: "web", At: c.now()}, {Kind: rescind.EndKey, Name: "k1", At: c.now()}}}), "ann"), 2)
+	at("Configure of none", c.here(c.configure(rescind.Change{Documents: []rescind.Document{{Kind: "k", ID: "i", Value: []byte("v")}}}), "ann"), 0)
+	if n := rescind.Position(len(c.feed(start))); n != want-start {
+		c.Fatalf("the feed has %d endings from position %d to %d", n, start, want)
 	}
 }
 
 func feedPagesAreBounded(c *trial) {
 	const n = 25
+	start := c.place(tagOf("ann"))
 	var want []rescind.Ending
 	for range n {
 		e := c.ending(c.created("ann", "web"))
@@ -60,9 +66,9 @@ func feedPagesAreBounded(c *trial) {
 	}
 	for _, max := range []int{1, 7, n, n + 1, 1000} {
 		for after := rescind.Position(0); after <= n; after++ {
-			page, err := c.s.Feed(c.ctx, after, max)
+			page, err := c.s.Feed(c.ctx, start+after, max)
 			c.must("Feed", err)
-			if page.Gone || page.Head != n || len(page.Endings) > max || len(page.Endings) == 0 && after < n {
+			if page.Gone || page.Head != start+n || len(page.Endings) > max || len(page.Endings) == 0 && after < n {
 				c.Fatalf("Feed(%d, %d) has %d endings, gone %t, head %d", after, max, len(page.Endings), page.Gone, page.Head)
 			}
 			c.equal("the page", showEndings(page.Endings), showEndings(want[after:][:len(page.Endings)]))
@@ -75,7 +81,7 @@ func noncesAreRandomAndStay(c *trial) {
 		c.end(c.created("ann", "web"))
 	}
 	c.configure(rescind.Change{Ends: []rescind.Ending{{Kind: rescind.EndKey, Name: "k", At: c.now(), Nonce: [8]byte{1}, Position: 99}}})
-	nonces := func() []rescind.Ending { return c.feed(0) }
+	nonces := c.feeds
 	first := nonces()
 	seen := map[[8]byte]bool{{}: true, {1}: true}
 	for _, e := range first {

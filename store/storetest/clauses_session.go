@@ -54,13 +54,14 @@ func lookupOfNothingIsNoError(c *trial) {
 }
 
 func birthIsTheHeadOfTheFeed(c *trial) {
+	ben := c.beside("ben", "ann")
 	for range 3 {
 		s := c.created("ann", "web")
-		if s.Birth != c.head() {
-			c.Fatalf("birth is %d, the head of the feed is %d", s.Birth, c.head())
+		if s.Birth != c.head("ann") {
+			c.Fatalf("birth is %d, the head of the feed is %d", s.Birth, c.head("ann"))
 		}
 		c.equal("the birth returned is the one kept", showSession(c.found(s.ID).Session), showSession(s))
-		c.end(c.created("ben", "web"))
+		c.end(c.created(ben, "web"))
 	}
 }
 
@@ -86,7 +87,7 @@ func createRefusesAnIDThatIsThere(c *trial) {
 func endsInCreateAreItsOwnStep(c *trial) {
 	old, done, stays := c.created("ann", "web"), c.created("ann", "web"), c.created("ann", "web")
 	c.end(done)
-	head, logged := c.head(), len(c.events(rescind.EventQuery{}))
+	head, logged := c.head("ann"), len(c.events(rescind.EventQuery{}))
 	s, nobody := c.session("ann", "web"), c.session("ann", "web")
 	end := c.ending(old)
 	end.Reason = rescind.ReasonReplaced
@@ -95,8 +96,8 @@ func endsInCreateAreItsOwnStep(c *trial) {
 		Events: []rescind.Event{newEvent(rescind.EventSessionCreated, s, c.now())},
 	})
 	c.must("Create", err)
-	if birth != head+1 || c.head() != head+1 {
-		c.Fatalf("one session ended at the head %d: birth is %d and the head %d, want both behind the ending", head, birth, c.head())
+	if birth != head+1 || c.head("ann") != head+1 {
+		c.Fatalf("one session ended at the head %d: birth is %d and the head %d, want both behind the ending", head, birth, c.head("ann"))
 	}
 	c.mustStand("the new session", s.ID)
 	c.mustStand("a session not named", stays.ID)
@@ -141,7 +142,7 @@ func countGuardsCreates(c *trial) {
 
 func replaceWritesOverItsVersion(c *trial) {
 	s := c.created("ann", "web")
-	c.end(c.created("ben", "web")) // the head moves on, the birth does not
+	c.end(c.created(c.beside("ben", "ann"), "web")) // the head moves on, the birth does not
 	for i := range 3 {
 		next := s
 		next.Generation++
@@ -149,17 +150,17 @@ func replaceWritesOverItsVersion(c *trial) {
 		next.Access = append([]rescind.AccessEntry{newAccess(next.Generation, c.now())}, next.Access...)
 		next.RotatedAt, next.LastActive = c.now().Add(time.Second), s.LastActive.Add(time.Duration(i)*time.Second)
 		next.Birth = 0 // not the caller's to choose
-		head := c.head()
+		head := c.head("ann")
 		c.must("Replace", c.replace(next))
 		next.Birth, next.Version = s.Birth, s.Version+1
 		c.equal("the session", showSession(c.found(s.ID).Session), showSession(next))
-		if c.head() != head {
-			c.Fatalf("Replace moved the head from %d to %d and dropped no token", head, c.head())
+		if c.head("ann") != head {
+			c.Fatalf("Replace moved the head from %d to %d and dropped no token", head, c.head("ann"))
 		}
 		s = next
 	}
 	next := s
-	next.Birth = c.head() + 100
+	next.Birth = c.head("ann") + 100
 	c.must("Replace", c.replace(next))
 	if got := c.found(s.ID).Session.Birth; got != s.Birth {
 		c.Fatalf("Replace moved the birth from %d to %d", s.Birth, got)
@@ -234,7 +235,7 @@ func replaceRefusesPassedCutoff(c *trial) {
 		for range 2 {
 			c.unchanged("Replace behind a cutoff", func() {
 				now := c.found(s.ID).Session
-				now.Birth = c.head() + 1 // not the caller's to choose
+				now.Birth = c.head("ann") + 1 // not the caller's to choose
 				c.mustConflict("Replace behind a cutoff", c.replace(now, rescind.TokenID{1}))
 			})
 			c.mustBeOver("behind a cutoff", s.ID)
@@ -245,7 +246,7 @@ func replaceRefusesPassedCutoff(c *trial) {
 
 func droppedTokensTakePositions(c *trial) {
 	s := c.created("ann", "web")
-	head, logged := c.head(), len(c.events(rescind.EventQuery{}))
+	head, logged := c.head("ann"), len(c.events(rescind.EventQuery{}))
 	dropped := []rescind.TokenID{{1}, {2}, {3}}
 	c.must("Replace", c.replace(s, dropped...))
 	var want []rescind.Ending
@@ -344,10 +345,10 @@ func valuesAreNotShared(c *trial) {
 	dropped[0] = rescind.TokenID{9}
 	c.equal("after what Replace was given changed", showSession(c.found(id).Session), text)
 
-	endings := c.feed(0)
+	endings := c.feeds()
 	endingText := showEndings(endings)
 	endings[0] = rescind.Ending{}
-	c.equal("after what Feed returned changed", showEndings(c.feed(0)), endingText)
+	c.equal("after what Feed returned changed", showEndings(c.feeds()), endingText)
 	logged := c.events(rescind.EventQuery{Kind: rescind.EventSessionCreated})
 	logged[0].Detail = "spoiled"
 	c.equal("the event", lines(c.events(rescind.EventQuery{Kind: rescind.EventSessionCreated}), showEvent), eventText+"\n")

@@ -43,8 +43,9 @@ type oracle struct {
 	sessions map[rescind.SessionID]rescind.Session
 	counters map[rescind.Tag]uint64
 	cutoffs  map[cutoff]moved
-	feed     []rescind.Ending // those not purged; the last one's position is head
-	head     rescind.Position
+	*lane            // of the first shard, in which all lies where there is one
+	lanes    []*lane // of each shard
+	place    func(rescind.Tag) int
 	events   []rescind.Event // oldest first
 	eventSeq int
 	docs     map[docKey][]byte
@@ -52,11 +53,22 @@ type oracle struct {
 	epoch    [16]byte
 }
 
-// cutoff names one: a subject's by tag, a client's by name, or that of all.
+// lane is the feed of one shard.
+type lane struct {
+	feed []rescind.Ending // those not purged; the last one's position is head
+	head rescind.Position
+}
+
+// tail is the position of the last ending that was purged.
+func (l *lane) tail() rescind.Position { return l.head - rescind.Position(len(l.feed)) }
+
+// cutoff names one: a subject's by tag, a client's by name, or that of all. The
+// latter two are in every shard.
 type cutoff struct {
-	kind rescind.EndingKind
-	tag  rescind.Tag
-	name string
+	kind  rescind.EndingKind
+	tag   rescind.Tag
+	name  string
+	shard int
 }
 
 type moved struct {
@@ -68,14 +80,22 @@ type docKey struct{ kind, id string }
 
 var errClosed = fmt.Errorf("%w: the store is closed", rescind.ErrUnavailable)
 
-func newOracle(now func() time.Time) *oracle {
+func newOracle(now func() time.Time) *oracle { return newShardedOracle(now, 1) }
+
+// newShardedOracle puts tags into shards by their first bits.
+func newShardedOracle(now func() time.Time, shards int) *oracle {
 	o := &oracle{
+		place:    func(t rescind.Tag) int { return int(t[0]) * shards / 256 },
 		now:      now,
 		sessions: map[rescind.SessionID]rescind.Session{},
 		counters: map[rescind.Tag]uint64{},
 		cutoffs:  map[cutoff]moved{},
 		docs:     map[docKey][]byte{},
 	}
+	for i := range shards {
+		o.lanes = append(o.lanes, &lane{head: rescind.ShardStart(i)})
+	}
+	o.lane = o.lanes[0]
 	_, _ = rand.Read(o.epoch[:]) // never fails: crypto/rand ends the process instead
 	return o
 }
@@ -88,7 +108,7 @@ func (o *oracle) reopen() *oracle {
 	return &oracle{
 		now: o.now, last: o.last,
 		sessions: o.sessions, counters: o.counters, cutoffs: o.cutoffs,
-		feed: o.feed, head: o.head, events: o.events, eventSeq: o.eventSeq,
+		lane: o.lane, lanes: o.lanes, place: o.place, events: o.events, eventSeq: o.eventSeq,
 		docs: o.docs, version: o.version, epoch: o.epoch,
 	}
 }
@@ -142,11 +162,13 @@ func (o *oracle) Create(ctx context.Context, c rescind.Creation) (rescind.Positi
 	for _, e := range c.End {
 		o.end(e)
 	}
-	s.Version, s.Birth = 1, o.head
+	s.Version, s.Birth = 1, o.laneOf(s.ID.Tag()).head
 	o.sessions[s.ID] = s
 	o.log(c.Events...)
-	return o.head, nil
+	return s.Birth, nil
 }
+
+func (o *oracle) laneOf(tag rescind.Tag) *lane { return o.lanes[o.place(tag)] }
 
 func (o *oracle) Lookup(ctx context.Context, id rescind.SessionID) (rescind.Snapshot, error) {
 	unlock, err := o.step(ctx)
@@ -166,10 +188,11 @@ func (o *oracle) snapshot(id rescind.SessionID) rescind.Snapshot {
 }
 
 func (o *oracle) cutoffsOf(s rescind.Session) rescind.Cutoffs {
+	shard := o.place(s.ID.Tag())
 	return rescind.Cutoffs{
-		Subject: o.cutoffs[cutoff{kind: rescind.EndSubject, tag: s.ID.Tag()}].to,
-		Client:  o.cutoffs[cutoff{kind: rescind.EndClient, name: s.Client}].to,
-		All:     o.cutoffs[cutoff{kind: rescind.EndAll}].to,
+		Subject: o.cutoffs[cutoff{kind: rescind.EndSubject, tag: s.ID.Tag(), shard: shard}].to,
+		Client:  o.cutoffs[cutoff{kind: rescind.EndClient, name: s.Client, shard: shard}].to,
+		All:     o.cutoffs[cutoff{kind: rescind.EndAll, shard: shard}].to,
 	}
 }
 
@@ -211,7 +234,7 @@ func (o *oracle) End(ctx context.Context, e rescind.End) (rescind.Ended, error) 
 	}
 	defer unlock()
 	changed := o.end(e)
-	return rescind.Ended{Position: o.head, Changed: changed}, nil
+	return rescind.Ended{Position: o.laneOf(e.Session.Tag()).head, Changed: changed}, nil
 }
 
 func (o *oracle) end(e rescind.End) bool {
@@ -227,13 +250,28 @@ func (o *oracle) end(e rescind.End) bool {
 	return true
 }
 
-// take gives an ending the next position.
-func (o *oracle) take(e rescind.Ending) rescind.Position {
-	o.head++
-	e.Position = o.head
+// take gives an ending the next position of its shard, or of each, if it concerns
+// all, and returns it, or the last.
+func (o *oracle) take(e rescind.Ending) (p rescind.Position) {
+	lanes := o.lanes
+	switch e.Kind {
+	case rescind.EndSession, rescind.EndToken:
+		lanes = []*lane{o.laneOf(e.Session.Tag())}
+	case rescind.EndSubject:
+		lanes = []*lane{o.laneOf(e.Tag)}
+	}
+	for _, l := range lanes {
+		p = l.take(e)
+	}
+	return p
+}
+
+func (l *lane) take(e rescind.Ending) rescind.Position {
+	l.head++
+	e.Position = l.head
 	_, _ = rand.Read(e.Nonce[:]) // never fails: crypto/rand ends the process instead
-	o.feed = append(o.feed, e)
-	return o.head
+	l.feed = append(l.feed, e)
+	return l.head
 }
 
 func (o *oracle) log(events ...rescind.Event) {
@@ -257,16 +295,22 @@ func (o *oracle) MoveCutoff(ctx context.Context, m rescind.CutoffMove) (rescind.
 			return 0, rescind.ErrConflict
 		}
 		e.Session = kept.ID
-		kept.Version, kept.Birth = kept.Version+1, o.head+1
+		kept.Version, kept.Birth = kept.Version+1, o.laneOf(m.Tag).head+1
 		o.sessions[kept.ID] = kept
 	}
-	o.moveCutoff(e)
+	p := o.moveCutoff(e)
 	o.log(m.Event)
-	return o.head, nil
+	return p, nil
 }
 
-func (o *oracle) moveCutoff(e rescind.Ending) {
-	o.cutoffs[cutoff{kind: e.Kind, tag: e.Tag, name: e.Name}] = moved{to: o.take(e), at: e.At}
+func (o *oracle) moveCutoff(e rescind.Ending) rescind.Position {
+	p := o.take(e)
+	for i, l := range o.lanes {
+		if e.Kind != rescind.EndSubject || i == o.place(e.Tag) {
+			o.cutoffs[cutoff{kind: e.Kind, tag: e.Tag, name: e.Name, shard: i}] = moved{to: l.head, at: e.At}
+		}
+	}
+	return p
 }
 
 func (o *oracle) Touch(ctx context.Context, id rescind.SessionID, at time.Time) error {
@@ -317,16 +361,17 @@ func (o *oracle) Feed(ctx context.Context, after rescind.Position, max int) (res
 		return rescind.FeedPage{}, err
 	}
 	defer unlock()
-	page := rescind.FeedPage{Head: o.head, Gone: after < o.tail()}
-	if !page.Gone && after < o.head {
-		rest := o.feed[after-o.tail():]
+	if after.Shard() >= len(o.lanes) {
+		return rescind.FeedPage{}, fmt.Errorf("%w: no such shard", rescind.ErrInvalid)
+	}
+	l := o.lanes[after.Shard()]
+	page := rescind.FeedPage{Head: l.head, Gone: after < l.tail()}
+	if !page.Gone && after < l.head {
+		rest := l.feed[after-l.tail():]
 		page.Endings = slices.Clone(rest[:min(max, len(rest))])
 	}
 	return page, nil
 }
-
-// tail is the position of the last ending that was purged.
-func (o *oracle) tail() rescind.Position { return o.head - rescind.Position(len(o.feed)) }
 
 func (o *oracle) Events(ctx context.Context, q rescind.EventQuery) (rescind.EventPage, error) {
 	unlock, err := o.step(ctx)
@@ -358,7 +403,7 @@ func (o *oracle) Config(ctx context.Context) (rescind.StoreConfig, error) {
 		return rescind.StoreConfig{}, err
 	}
 	defer unlock()
-	cfg := rescind.StoreConfig{Version: o.version, Epoch: o.epoch, Shards: 1}
+	cfg := rescind.StoreConfig{Version: o.version, Epoch: o.epoch, Shards: len(o.lanes)}
 	for k, v := range o.docs {
 		cfg.Documents = append(cfg.Documents, rescind.Document{Kind: k.kind, ID: k.id, Value: slices.Clone(v)})
 	}
@@ -403,7 +448,7 @@ func (o *oracle) Configure(ctx context.Context, c rescind.Change) (rescind.Posit
 		}
 	}
 	o.log(c.Events...)
-	return o.head, nil
+	return o.lanes[len(o.lanes)-1].head, nil
 }
 
 // Purge reads sessions, in the order of their ids, and then events; the cursor
@@ -449,18 +494,28 @@ func (o *oracle) Purge(ctx context.Context, q rescind.PurgeStep) (rescind.Purged
 			p.Events++
 		}
 	}
-	for len(o.feed) > 0 && o.feed[0].At.Before(q.FeedBefore) {
-		o.feed = o.feed[1:]
-		p.Endings++
-	}
-	for k, m := range o.cutoffs {
-		if m.at.Before(q.CutoffsBefore) {
-			delete(o.cutoffs, k)
-			p.Cutoffs++
+	for _, l := range o.lanes {
+		for len(l.feed) > 0 && l.feed[0].At.Before(q.FeedBefore) {
+			l.feed = l.feed[1:]
+			p.Endings++
 		}
 	}
+	p.Cutoffs = o.forgetCutoffs(q.CutoffsBefore)
 	p.Cursor = nil
 	return p, nil
+}
+
+// forgetCutoffs counts one that is in every shard once.
+func (o *oracle) forgetCutoffs(before time.Time) (n int) {
+	for k, m := range o.cutoffs {
+		if m.at.Before(before) {
+			delete(o.cutoffs, k)
+			if k.kind == rescind.EndSubject || k.shard == 0 {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // forget lets others in while drop decides, and then looks whether they changed

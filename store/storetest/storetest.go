@@ -76,7 +76,7 @@ func clauses() []clause {
 	var all []clause
 	for _, part := range [][]clause{
 		sessionClauses(), endClauses(), touchClauses(), cutoffClauses(), feedClauses(), listClauses(),
-		eventClauses(), configClauses(), purgeClauses(), lifeClauses(), raceClauses(),
+		eventClauses(), configClauses(), purgeClauses(), lifeClauses(), raceClauses(), shardClauses(),
 	} {
 		all = append(all, part...)
 	}

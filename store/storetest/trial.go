@@ -18,11 +18,14 @@ type trial struct {
 	restart  func()
 	ctx      context.Context
 	patience time.Duration // for a call whose context has ended
+	shards   int
+	places   map[rescind.Tag]rescind.Position
 }
 
 func newTrial(t T, k *clock, x Instance) *trial {
 	c := &trial{T: t, clock: k, s: x.Store, ctx: context.Background(), patience: 10 * time.Second}
 	c.restart = func() { c.s = x.Restart() }
+	c.shards, c.places = c.config().Shards, map[rescind.Tag]rescind.Position{}
 	return c
 }
 
@@ -146,15 +149,13 @@ func (c *trial) move(m rescind.CutoffMove) rescind.Position {
 	return p
 }
 
-// head returns the head of the feed.
-func (c *trial) head() rescind.Position {
+// head returns the head of the feed that a subject's sessions are born at.
+func (c *trial) head(subject string) rescind.Position {
 	c.Helper()
-	page, err := c.s.Feed(c.ctx, 0, 1)
-	c.must("Feed", err)
-	return page.Head
+	return c.headOf(c.shardOf(tagOf(subject)))
 }
 
-// feed returns all endings after a position, read in pages.
+// feed returns all endings after a position, in its shard, read in pages.
 func (c *trial) feed(after rescind.Position) []rescind.Ending {
 	c.Helper()
 	var all []rescind.Ending
@@ -276,7 +277,7 @@ func (c *trial) configure(change rescind.Change) rescind.Position {
 // tells whether a step that must write nothing wrote something.
 func (c *trial) state() string {
 	c.Helper()
-	return lines(c.list(nil, 100), showSnapshot) + showEndings(c.feed(0)) +
+	return lines(c.list(nil, 100), showSnapshot) + showEndings(c.feeds()) +
 		lines(c.events(rescind.EventQuery{}), showEvent) + showConfig(c.config())
 }
 

@@ -20,6 +20,7 @@ import (
 type walker struct {
 	*trial
 	o        *oracle
+	subjects []string                   // of two shards, if there are
 	ids      []rescind.SessionID        // ever created, or tried
 	over     map[rescind.SessionID]bool // seen ended, which is for ever
 	batches  []int                      // events written by each step, in order: their order inside a step is free
@@ -30,10 +31,7 @@ type walker struct {
 	token    byte
 }
 
-var (
-	walkSubjects = []string{"ann", "ben"}
-	walkClients  = []string{"web", "app"}
-)
+var walkClients = []string{"web", "app"}
 
 // walk draws steps from rt and reports to c, which is rt itself except in a test
 // of the walk.
@@ -41,7 +39,9 @@ func walk(rt *rapid.T, c *trial) {
 	w := &walker{
 		trial: c, over: map[rescind.SessionID]bool{}, eventIDs: map[string]string{}, nonces: map[rescind.Position][8]byte{},
 	}
-	w.o = newOracle(func() time.Time { return w.s.Now() })
+	w.o = newShardedOracle(func() time.Time { return w.s.Now() }, w.shards)
+	w.o.place = w.shardOf
+	w.subjects = w.scattered(2)
 	w.o.epoch, w.o.version = c.config().Epoch, c.config().Version
 	w.mark()
 	rt.Repeat(map[string]func(*rapid.T){
@@ -119,7 +119,7 @@ func (w *walker) ending(rt *rapid.T, id rescind.SessionID) rescind.End {
 }
 
 func (w *walker) create(rt *rapid.T) {
-	subject, client := rapid.SampledFrom(walkSubjects).Draw(rt, "subject"), rapid.SampledFrom(walkClients).Draw(rt, "client")
+	subject, client := rapid.SampledFrom(w.subjects).Draw(rt, "subject"), rapid.SampledFrom(walkClients).Draw(rt, "client")
 	s := w.session(subject, client)
 	if rapid.IntRange(0, 3).Draw(rt, "idle") == 0 {
 		s.IdleTimeout, s.LastActive = time.Hour, s.LastActive.Add(-2*time.Hour)
@@ -136,7 +136,9 @@ func (w *walker) create(rt *rapid.T) {
 		n.Count = &count
 	}
 	for range rapid.IntRange(0, 2).Draw(rt, "ends") {
-		n.End = append(n.End, w.ending(rt, w.pick(rt)))
+		if e := w.ending(rt, w.pick(rt)); w.shards == 1 || e.Session.Tag() == s.ID.Tag() {
+			n.End = append(n.End, e) // the contract has only the subject's own; one shard takes any
+		}
 	}
 	w.step("Create", func(s rescind.Store) (rescind.Position, error) { return s.Create(w.ctx, n) })
 	if !slices.Contains(w.ids, s.ID) {
@@ -201,7 +203,7 @@ func (w *walker) touch(rt *rapid.T) {
 }
 
 func (w *walker) moveCutoff(rt *rapid.T) {
-	of := w.session(rapid.SampledFrom(walkSubjects).Draw(rt, "subject"), rapid.SampledFrom(walkClients).Draw(rt, "client"))
+	of := w.session(rapid.SampledFrom(w.subjects).Draw(rt, "subject"), rapid.SampledFrom(walkClients).Draw(rt, "client"))
 	m := w.cutoffs(of)[rapid.IntRange(0, 2).Draw(rt, "kind")]
 	m.Event = w.event(m.Event.Kind, of)
 	if m.Kind == rescind.EndSubject && rapid.Bool().Draw(rt, "keep") {
@@ -306,24 +308,21 @@ func (w *walker) follow(q rescind.PurgeStep, p rescind.Purged) {
 		}
 	}
 	w.batches = batches
-	for len(w.o.feed) > 0 {
-		page, err := w.s.Feed(w.ctx, w.o.tail(), 1)
-		w.must("Feed", err)
-		if !page.Gone {
-			break
-		}
-		if !w.o.feed[0].At.Before(q.FeedBefore) {
-			w.Fatalf("Purge dropped an ending that it was not told to: %s", showEnding(w.o.feed[0]))
-		}
-		w.o.feed = w.o.feed[1:]
-		got.Endings++
-	}
-	for k, m := range w.o.cutoffs {
-		if m.at.Before(q.CutoffsBefore) {
-			delete(w.o.cutoffs, k)
-			got.Cutoffs++
+	for _, l := range w.o.lanes {
+		for len(l.feed) > 0 {
+			page, err := w.s.Feed(w.ctx, l.tail(), 1)
+			w.must("Feed", err)
+			if !page.Gone {
+				break
+			}
+			if !l.feed[0].At.Before(q.FeedBefore) {
+				w.Fatalf("Purge dropped an ending that it was not told to: %s", showEnding(l.feed[0]))
+			}
+			l.feed = l.feed[1:]
+			got.Endings++
 		}
 	}
+	got.Cutoffs = w.o.forgetCutoffs(q.CutoffsBefore)
 	p.Cursor, p.Read = nil, 0
 	if fmt.Sprint(p) != fmt.Sprint(got) {
 		w.Fatalf("Purge says %+v, and what is gone is %+v", p, got)
@@ -343,8 +342,10 @@ func (w *walker) complete(q rescind.PurgeStep) {
 			w.Fatalf("a round of Purge left an event: %s", showEvent(e))
 		}
 	}
-	if len(w.o.feed) > 0 && w.o.feed[0].At.Before(q.FeedBefore) {
-		w.Fatalf("a round of Purge left an ending: %s", showEnding(w.o.feed[0]))
+	for _, l := range w.o.lanes {
+		if len(l.feed) > 0 && l.feed[0].At.Before(q.FeedBefore) {
+			w.Fatalf("a round of Purge left an ending: %s", showEnding(l.feed[0]))
+		}
 	}
 }
 
@@ -352,7 +353,7 @@ func (w *walker) complete(q rescind.PurgeStep) {
 func (w *walker) page(rt *rapid.T) {
 	q := rescind.ListQuery{Limit: rapid.IntRange(1, 5).Draw(rt, "limit"), After: w.pick(rt)}
 	if rapid.Bool().Draw(rt, "by tag") {
-		tag := tagOf(rapid.SampledFrom(walkSubjects).Draw(rt, "subject"))
+		tag := tagOf(rapid.SampledFrom(w.subjects).Draw(rt, "subject"))
 		q.Tag = &tag
 	}
 	got, err := w.s.List(w.ctx, q)
@@ -365,7 +366,12 @@ func (w *walker) page(rt *rapid.T) {
 	}
 	w.equal("List", lines(got.Sessions, showSnapshot), lines(want.Sessions[:min(len(got.Sessions), len(want.Sessions))], showSnapshot))
 
-	after := rescind.Position(rapid.IntRange(0, int(w.o.head)).Draw(rt, "after"))
+	shard := 0
+	if w.shards > 1 {
+		shard = rapid.IntRange(0, w.shards-1).Draw(rt, "shard")
+	}
+	start := rescind.ShardStart(shard)
+	after := start + rescind.Position(rapid.IntRange(0, int(w.o.lanes[shard].head-start)).Draw(rt, "after"))
 	gotFeed, err := w.s.Feed(w.ctx, after, q.Limit)
 	w.must("Feed", err)
 	wantFeed, err := w.o.Feed(w.ctx, after, q.Limit)
@@ -377,7 +383,7 @@ func (w *walker) page(rt *rapid.T) {
 	eq := rescind.EventQuery{Limit: q.Limit}
 	switch rapid.IntRange(0, 3).Draw(rt, "by") {
 	case 0:
-		eq.Subject = rapid.SampledFrom(walkSubjects).Draw(rt, "subject")
+		eq.Subject = rapid.SampledFrom(w.subjects).Draw(rt, "subject")
 	case 1:
 		eq.Session = w.pick(rt).String()
 	case 2:
@@ -421,17 +427,19 @@ func (w *walker) compare() {
 	}
 	w.equal("List", lines(w.list(nil, 100), showSnapshot), lines(want, showSnapshot))
 
-	endings := w.feed(w.o.tail())
-	w.equal("Feed", showEndings(endings), showEndings(w.o.feed))
-	for i, e := range endings {
-		if n, known := w.nonces[e.Position]; known && n != e.Nonce {
-			w.Fatalf("the nonce of position %d has changed", e.Position)
+	for i, l := range w.o.lanes {
+		endings := w.feed(l.tail())
+		w.equal("Feed", showEndings(endings), showEndings(l.feed))
+		for i, e := range endings {
+			if n, known := w.nonces[e.Position]; known && n != e.Nonce {
+				w.Fatalf("the nonce of position %d has changed", e.Position)
+			}
+			w.nonces[e.Position] = e.Nonce
+			l.feed[i].At = e.At // of a token that was dropped: the store's to say
 		}
-		w.nonces[e.Position] = e.Nonce
-		w.o.feed[i].At = e.At // of a token that was dropped: the store's to say
-	}
-	if head := w.head(); head != w.o.head {
-		w.Fatalf("the head is %d, want %d", head, w.o.head)
+		if head := w.headOf(i); head != l.head {
+			w.Fatalf("the head of shard %d is %d, want %d", i, head, l.head)
+		}
 	}
 
 	cfg := w.config()
