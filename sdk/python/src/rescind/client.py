@@ -10,13 +10,14 @@ import re
 import ssl
 from collections.abc import Iterator, Mapping
 from typing import Any, TypedDict, cast
-from urllib.parse import quote, quote_plus, urlencode, urlsplit
+from urllib.parse import quote_plus, urlencode, urlsplit
 
 from .connection import Broken, NotUnderstood, Pool, Reply
 from .errors import (
     Conflict,
     Error,
     Forbidden,
+    Foreign,
     Inactive,
     InsufficientScope,
     Invalid,
@@ -24,10 +25,12 @@ from .errors import (
     NotFound,
     Unavailable,
 )
-from .values import Access, Device, Grant, Receipt, Secret, Want, well_formed
+from .values import Access, Device, Grant, Receipt, Secret, Want, is_session_id, is_token_id, well_formed
 
 MAX_REPLY = 256 << 10  # bytes of an answer
 MAX_PAGE = 64 << 20  # of a page of sessions, each with claims and access tokens
+
+MAX_EXACT = 2**53 - 1  # the largest number that JSON carries exactly everywhere (RFC 8259 section 6)
 
 # What the server says, as "code" of problem details (RFC 9457) and "error" of
 # OAuth (RFC 6749 section 5.2), and the status that goes with it; 0 is any.
@@ -42,7 +45,7 @@ _WORDS: dict[str, tuple[type[Error], int]] = {
     "invalid_grant": (Inactive, 400),
     "inactive": (Inactive, 400),
     "reuse": (Inactive, 400),
-    "foreign": (Forbidden, 403),
+    "foreign": (Foreign, 403),
     "invalid_scope": (InsufficientScope, 0),
     "insufficient_scope": (InsufficientScope, 0),
     "invalid_client": (Forbidden, 0),
@@ -302,12 +305,13 @@ class Client:
     def end_session(self, session: str, *, subject: str = "") -> Receipt:
         """Ends a session by its id. With a subject it must be that subject's, else
         it is NotFound, as if it were not there."""
-        if not session:
+        if not is_session_id(session):
             raise NotFound("no such session")
-        path = "/v1/sessions/" + quote(session, safe="")
-        if subject:
-            path += "?" + urlencode({"subject": subject})
-        return self._receipt("DELETE", path)
+        path = "/v1/sessions/" + session
+        receipt = self._receipt("DELETE", path + ("?" + urlencode({"subject": subject}) if subject else ""))
+        if receipt.session != session:
+            raise _unknown("/v1/sessions", "the receipt is for something else")
+        return receipt
 
     # Calls.
 
@@ -315,7 +319,9 @@ class Client:
         said = self._fetch(method, path, 200, **request)
         position, epoch, changed, session = said.get("position"), said.get("epoch"), said.get("changed"), said.get("session", "")
         # Without a receipt that names the ledger's epoch nothing has been promised.
-        if type(position) is not int or not isinstance(epoch, str) or not epoch or type(changed) is not bool or not isinstance(session, str):
+        if type(position) is not int or position < 0 or not isinstance(epoch, str) or not epoch or type(changed) is not bool:
+            raise _unknown(path, "the answer is no receipt")
+        if not isinstance(session, str) or said.get("dry_run", False) is not False:
             raise _unknown(path, "the answer is no receipt")
         return Receipt(position, epoch, changed, session)
 
@@ -388,10 +394,14 @@ def _unknown(path: str, why: str) -> Unavailable:
 def _object(text: bytes) -> dict[str, Any] | None:
     """A JSON object, or nothing."""
     try:
-        said = json.loads(text.decode("utf-8"))
+        said = json.loads(text.decode("utf-8"), parse_constant=_no_number)
     except (ValueError, RecursionError):
         return None
     return said if isinstance(said, dict) else None
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(word)  # NaN and Infinity are no JSON
 
 
 def _media_type(reply: Reply) -> str:
@@ -429,9 +439,9 @@ def _text(said: Mapping[str, Any], name: str, *, empty: bool = False) -> str:
     return value
 
 
-def _number(said: Mapping[str, Any], name: str) -> int:
+def _number(said: Mapping[str, Any], name: str, least: int = 0) -> int:
     value = said.get(name)
-    if type(value) is not int or value < 0:  # True is an int too
+    if type(value) is not int or not least <= value <= MAX_EXACT:  # True is an int too
         raise ValueError(name)
     return value
 
@@ -442,8 +452,10 @@ def _access(path: str, said: Mapping[str, Any]) -> Access:
         if _text(said, "token_type").lower() != "bearer":
             raise ValueError("token_type")
         audience = said.get("aud")
-        if not isinstance(audience, list) or not all(isinstance(name, str) for name in audience):
+        if not isinstance(audience, list) or not all(isinstance(name, str) and name for name in audience):
             raise ValueError("aud")
+        if not is_session_id(_text(said, "sid")) or not is_token_id(_text(said, "jti")):
+            raise ValueError("id")
         return Access(
             subject=_text(said, "sub"),
             session=_text(said, "sid"),
@@ -452,8 +464,8 @@ def _access(path: str, said: Mapping[str, Any]) -> Access:
             scope=_text(said, "scope", empty=True),
             claims={name: value for name, value in said.items() if name not in _STANDARD},
             token_id=_text(said, "jti"),
-            issued_at=_number(said, "iat"),
-            expires_at=_number(said, "exp"),
+            issued_at=_number(said, "iat", 1),
+            expires_at=_number(said, "exp", 1),
         )
     except ValueError:
         raise _unknown(path, "the answer lacks something, or has it in another form") from None
@@ -472,7 +484,9 @@ def _grant(path: str, said: Mapping[str, Any]) -> Grant:
             authorization_expires_in=_number(said, "authorization_expires_in"),
             scope=_text(said, "scope", empty=True),
         )
-        if grant.token_type.lower() != "bearer" or not well_formed(grant.access_token) or not well_formed(grant.refresh_token):
+        if grant.token_type.lower() != "bearer" or not is_session_id(grant.session):
+            raise ValueError("session")
+        if not well_formed(grant.access_token) or not well_formed(grant.refresh_token):
             raise ValueError("tokens")
         return grant
     except ValueError:

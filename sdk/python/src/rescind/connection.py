@@ -224,6 +224,8 @@ class Pool:
             response = http.client.HTTPResponse(line, method=method)  # type: ignore[arg-type]
             try:
                 response.begin()
+                if sum(len(name) + len(value) for name, value in response.headers.items()) > MAX_HEADER:
+                    raise NotUnderstood("the answer's header is too long")
                 body = response.read(limit + 1)
                 if len(body) > limit:
                     raise NotUnderstood("the answer is too long")

@@ -27,6 +27,10 @@ class Forbidden(Error):
     about the token."""
 
 
+class Foreign(Forbidden):
+    """The token was issued to another client."""
+
+
 class InsecureHost(Forbidden):
     """Cookies without protection are for loopback addresses only."""
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .cookies import Cookies, Options, tokens_of
-from .errors import Error, Forbidden, Inactive, InsecureHost, InsufficientScope, Invalid, Unavailable
+from .errors import Error, Forbidden, Foreign, Inactive, InsecureHost, InsufficientScope, Invalid, Unavailable
 from .values import Access, Checker, Device, Grant, Sessions, Want, well_formed
 
 log = logging.getLogger("rescind")
@@ -193,7 +193,7 @@ class Guard:
         """The answer for an error of a Checker or of Sessions."""
         if isinstance(error, InsufficientScope):
             return self.deny(INSUFFICIENT_SCOPE, scope)
-        if isinstance(error, Inactive):
+        if isinstance(error, (Inactive, Foreign)):
             return self.deny(INVALID_TOKEN)
         if isinstance(error, Unavailable):
             log.warning("token state unavailable: %s", error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
@@ -15,6 +16,22 @@ def well_formed(token: str) -> bool:
     """Whether a text can be a token at all (RFC 6750 section 2.1)."""
     body = token.rstrip("=")
     return body != "" and len(token) <= MAX_TOKEN and _B64TOKEN.issuperset(body)
+
+
+_SESSION_ID = re.compile(r"(?!A*\Z)[A-Za-z0-9_-]{32}")
+_TOKEN_ID = re.compile(r"[A-Za-z0-9_-]{21}[AQgw]")
+
+
+def is_session_id(text: str) -> bool:
+    """Whether a text is the id of a session: 24 bytes as base64url, not all zero.
+    It has one spelling."""
+    return _SESSION_ID.fullmatch(text) is not None
+
+
+def is_token_id(text: str) -> bool:
+    """Whether a text is the id of an access token: 16 bytes as base64url, without
+    bits to spare."""
+    return _TOKEN_ID.fullmatch(text) is not None
 
 
 class Secret:
