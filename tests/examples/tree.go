@@ -76,7 +76,7 @@ func copyFiles(t testing.TB, from, to string) {
 			return err
 		}
 		switch d.Name() {
-		case "node_modules", "dist", "__pycache__":
+		case "node_modules", "dist", "__pycache__", ".venv":
 			return fs.SkipDir
 		}
 		rel, err := filepath.Rel(from, path)

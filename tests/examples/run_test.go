@@ -1,0 +1,80 @@
+package examples
+
+import (
+	"errors"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rescind/rescind/tests/need"
+)
+
+// TestOneCommandStartsAndEndsEverything is about examples/run.
+func TestOneCommandStartsAndEndsEverything(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, f Framework) {
+		need.Commands(t, "CURL", "the command that starts examples", "bash")
+		// Whatever has to be installed is there, in the tree. Go has its modules.
+		tree := Tree(t)
+		f.Command(t, tree, Cured)
+		script := filepath.Join(tree, "examples", "run")
+		if f.Name == "go" {
+			script = filepath.Join(root, "examples", "run")
+		}
+		for _, form := range []string{Broken, Cured} {
+			if form == Broken && f.Redis {
+				need.Commands(t, "REDIS", "a broken form with a blocklist in Redis", "redis-server")
+			}
+			port, temp := freePort(t), t.TempDir()
+			cmd := exec.Command("bash", script, f.Name, form)
+			cmd.Env = append(os.Environ(), "PORT="+port, "RESCIND_BIN="+rescindProgram(t), "TMPDIR="+temp, "RESCIND_PYTHON="+python())
+			p := run(t, cmd)
+			for deadline := time.Now().Add(patience); !strings.Contains(p.output.String(), "notes at http://127.0.0.1:"+port) || !answers("127.0.0.1:"+port); time.Sleep(20 * time.Millisecond) {
+				select {
+				case <-p.exited:
+					t.Fatalf("%s does not start:\n%s", form, p.output)
+				default:
+				}
+				if time.Now().After(deadline) {
+					t.Fatalf("%s is not ready in time:\n%s", form, p.output)
+				}
+			}
+			a := &App{URLs: []string{"http://127.0.0.1:" + port}, workers: 1}
+			g := a.Login(t, "ada")
+			a.in(t, g)
+			a.Call(post("/logout", g.AccessToken)).ok(t)
+			a.Call(refresh(g.RefreshToken)).Is(t, map[string]int{Broken: http.StatusOK, Cured: http.StatusUnauthorized}[form])
+
+			if err := p.cmd.Process.Signal(os.Interrupt); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case <-p.exited:
+			case <-time.After(patience):
+				t.Fatalf("%s does not end", form)
+			}
+			if err := syscall.Kill(-p.cmd.Process.Pid, 0); !errors.Is(err, syscall.ESRCH) {
+				t.Errorf("%s: something that it has started is still there: %v", form, err)
+			}
+			if left, err := os.ReadDir(temp); err != nil || len(left) > 0 {
+				t.Errorf("%s leaves %v behind (%v)", form, left, err)
+			}
+		}
+	})
+}
+
+func TestRunSaysHowItIsCalled(t *testing.T) {
+	need.Commands(t, "CURL", "the command that starts examples", "bash")
+	for _, args := range [][]string{{}, {"go"}, {"go", "ill"}, {"../cmd", "broken"}, {"rust", "cured"}} {
+		out, err := exec.Command("bash", append([]string{filepath.Join(root, "examples", "run")}, args...)...).CombinedOutput()
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.ExitCode() != 2 || !strings.Contains(string(out), "usage: examples/run express|flask|go|nestjs broken|cured") {
+			t.Errorf("%q: %v %s", args, err, out)
+		}
+	}
+}
