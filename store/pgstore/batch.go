@@ -33,7 +33,7 @@ type transaction struct {
 	now     int64 // milliseconds
 }
 
-// scan queues a statement that returns one row, or none, which leaves what the
+// row queues a statement that returns one row, or none, which leaves what the
 // caller scans into as it is.
 func (t *transaction) row(sql string, args []any, into ...any) {
 	t.Queue(sql, args...).QueryRow(func(row pgx.Row) error {
@@ -94,7 +94,7 @@ func (w *writer) connect() (err error) {
 		w.drop()
 	}
 	if w.c == nil {
-		if w.c, err = w.s.server.dial(context.Background()); err != nil {
+		if w.c, err = w.s.server.dial(context.Background(), writes); err != nil {
 			w.c = nil
 			return err
 		}

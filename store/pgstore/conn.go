@@ -36,8 +36,21 @@ type conn struct {
 
 var errNoCancel = errors.New("queries are not cancelled")
 
+// purpose is what a connection is for.
+type purpose bool
+
+const (
+	// reads is also for forgetting. The server gives up a statement when its caller
+	// has.
+	reads purpose = false
+	// writes is for steps. Nothing on the server may cut one short: a COMMIT that
+	// waits for a synchronous standby and is cancelled has committed all the same.
+	// Its statements touch few rows each, and lock_timeout bounds their waiting.
+	writes purpose = true
+)
+
 // dial connects, to a primary that keeps what it acknowledges.
-func (s *server) dial(ctx context.Context) (*conn, error) {
+func (s *server) dial(ctx context.Context, p purpose) (*conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout/2) // so that a second try has its time too
 	defer cancel()
 	c := &conn{}
@@ -59,7 +72,7 @@ func (s *server) dial(ctx context.Context) (*conn, error) {
 			c.warned.Store(true)
 		}
 	}
-	config.ValidateConnect = s.validate
+	config.ValidateConnect = func(ctx context.Context, pg *pgconn.PgConn) error { return s.validate(ctx, pg, p) }
 	pg, err := pgx.ConnectConfig(ctx, config)
 	connected.Store(true)
 	if err != nil {
@@ -73,7 +86,7 @@ func (s *server) dial(ctx context.Context) (*conn, error) {
 // settings that a role or a database may have of its own are set back to what the
 // statements here rely on. synchronous_commit is pinned, so that a later change of
 // the server's configuration cannot lower it.
-const settle = `SELECT set_config('statement_timeout', '0', false), set_config('lock_timeout', $1, false),
+const settle = `SELECT set_config('statement_timeout', $3, false), set_config('lock_timeout', $1, false),
 	set_config('idle_in_transaction_session_timeout', $1, false), set_config('tcp_user_timeout', $2, false),
 	set_config('idle_session_timeout', '0', false), set_config('client_min_messages', 'warning', false),
 	set_config('default_transaction_isolation', 'read committed', false), set_config('jit', 'off', false),
@@ -85,9 +98,13 @@ const settle = `SELECT set_config('statement_timeout', '0', false), set_config('
 
 // validate is asked on every new connection, before it is used. An error makes
 // the driver try the next host.
-func (s *server) validate(ctx context.Context, pg *pgconn.PgConn) error {
-	half, whole := s.timeout/2, s.timeout
-	result := pg.ExecParams(ctx, settle, [][]byte{millis(half), millis(whole)}, nil, nil, nil).Read()
+func (s *server) validate(ctx context.Context, pg *pgconn.PgConn, p purpose) error {
+	half, whole := millis(s.timeout/2), millis(s.timeout)
+	statement := whole
+	if p == writes {
+		statement = []byte("0")
+	}
+	result := pg.ExecParams(ctx, settle, [][]byte{half, whole, statement}, nil, nil, nil).Read()
 	if result.Err != nil {
 		return result.Err
 	}
@@ -225,7 +242,7 @@ func retry(ctx context.Context, s *server, c **conn, f func() error) error {
 		}
 		if *c == nil {
 			var err error
-			if *c, err = s.dial(ctx); err != nil {
+			if *c, err = s.dial(ctx, reads); err != nil {
 				*c, last = nil, err
 			}
 		}

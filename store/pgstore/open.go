@@ -2,11 +2,11 @@ package pgstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -95,7 +95,7 @@ func (s *Store) start() error {
 	patience := 5 * s.timeout // a first start makes tables, perhaps after another node
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	c, err := s.server.dial(ctx)
+	c, err := s.server.dial(ctx, reads)
 	if err != nil {
 		return err
 	}
@@ -147,7 +147,11 @@ func (s *Store) look(c *conn) error {
 	return s.server.durable(fsync, fullPages, commit)
 }
 
+// warn says a thing once.
 func (s *Store) warn(what string) {
+	if _, said := s.warned.LoadOrStore(what, true); said {
+		return
+	}
 	s.log.Warn("the database can lose what it has acknowledged, and revoked tokens can work again after a crash", "because", what)
 }
 
@@ -161,9 +165,27 @@ func (s *Store) watch() {
 			return
 		case <-tick.C:
 			err := s.pages.read(s.stop, s.look)
-			if err != nil && s.stop.Err() == nil {
-				s.log.Warn("PostgreSQL cannot be used", "error", strings.ReplaceAll(err.Error(), "\n", " "))
+			if s.stop.Err() != nil {
+				return
 			}
+			s.judge(err)
+		}
+	}
+}
+
+// judge keeps the store from answering once the server or the ledger is one that
+// Open would refuse, until it is not. An outage needs no verdict: every call meets
+// it by itself.
+func (s *Store) judge(err error) {
+	was := s.refused.Load()
+	switch {
+	case err == nil && was != nil:
+		s.refused.Store(nil)
+		s.log.Info("the database can be used again")
+	case errors.Is(err, rescind.ErrInvalid):
+		s.refused.Store(&err)
+		if was == nil {
+			s.log.Error("the database cannot be used any more", "error", err)
 		}
 	}
 }

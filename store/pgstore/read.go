@@ -59,7 +59,7 @@ func (s *Store) serveLookups() {
 		if len(some) == 0 {
 			continue
 		}
-		ctx, cancel := context.WithDeadline(s.stop, some[0].until)
+		ctx, cancel := context.WithDeadline(s.stop, some[len(some)-1].until)
 		err := retry(ctx, s.server, &c, func() error { return s.ask(c, some) })
 		cancel()
 		for _, l := range some {

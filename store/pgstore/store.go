@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rescind/rescind"
@@ -50,6 +51,8 @@ type Store struct {
 	lookups *queue[*lookup]
 	steps   *queue[step]
 	pages   *pool // for reads that take longer
+	refused atomic.Pointer[error]
+	warned  sync.Map // texts
 
 	stop    context.Context
 	end     context.CancelFunc
@@ -80,6 +83,9 @@ func (s *Store) begin(ctx context.Context) error {
 	}
 	if s.stop.Err() != nil {
 		return errClosed
+	}
+	if why := s.refused.Load(); why != nil {
+		return fmt.Errorf("%w: %v", rescind.ErrUnavailable, *why) // nothing is wrong with the call
 	}
 	return nil
 }

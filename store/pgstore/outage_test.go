@@ -1,0 +1,326 @@
+package pgstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rescind/rescind"
+	"github.com/rescind/rescind/tests/postgres"
+)
+
+// each is one call of every method, on a session that stands.
+func each(s *Store, r rescind.Session) map[string]func(context.Context) error {
+	no := func(_ any, err error) error { return err }
+	return map[string]func(context.Context) error{
+		"Create": func(ctx context.Context) error {
+			return no(s.Create(ctx, rescind.Creation{Session: sample(1, time.Now())}))
+		},
+		"Lookup":  func(ctx context.Context) error { return no(s.Lookup(ctx, r.ID)) },
+		"Replace": func(ctx context.Context) error { return s.Replace(ctx, rescind.Replacement{Session: r}) },
+		"End":     func(ctx context.Context) error { return no(s.End(ctx, rescind.End{Session: r.ID, At: time.Now()})) },
+		"MoveCutoff": func(ctx context.Context) error {
+			return no(s.MoveCutoff(ctx, rescind.CutoffMove{Kind: rescind.EndClient, Name: "other", At: time.Now()}))
+		},
+		"Touch":         func(ctx context.Context) error { return s.Touch(ctx, r.ID, time.Now()) },
+		"List":          func(ctx context.Context) error { return no(s.List(ctx, rescind.ListQuery{Limit: 10})) },
+		"Feed":          func(ctx context.Context) error { return no(s.Feed(ctx, 0, 10)) },
+		"Events":        func(ctx context.Context) error { return no(s.Events(ctx, rescind.EventQuery{})) },
+		"Config":        func(ctx context.Context) error { return no(s.Config(ctx)) },
+		"ConfigVersion": func(ctx context.Context) error { return no(s.ConfigVersion(ctx)) },
+		"Configure": func(ctx context.Context) error {
+			return no(s.Configure(ctx, rescind.Change{Expect: 1 << 40}))
+		},
+		"Purge": func(ctx context.Context) error {
+			return no(s.Purge(ctx, rescind.PurgeStep{Limit: 10, Drop: func(*rescind.Snapshot) bool { return false }}))
+		},
+	}
+}
+
+// all makes one call of every method at once and returns what each said.
+func all(t *testing.T, s *Store, r rescind.Session, patience time.Duration) map[string]error {
+	t.Helper()
+	type said struct {
+		name string
+		err  error
+	}
+	calls := each(s, r)
+	results := make(chan said, len(calls))
+	for name, call := range calls {
+		go func() { results <- said{name, call(context.Background())} }()
+	}
+	errs := map[string]error{}
+	late := time.After(patience)
+	for range calls {
+		select {
+		case r := <-results:
+			errs[r.name] = r.err
+		case <-late:
+			for name := range calls {
+				if _, ok := errs[name]; !ok {
+					t.Errorf("%s has not returned after %s", name, patience)
+				}
+			}
+			t.FailNow()
+		}
+	}
+	return errs
+}
+
+func mustBeUnavailable(t *testing.T, errs map[string]error) {
+	t.Helper()
+	for name, err := range errs {
+		if !errors.Is(err, rescind.ErrUnavailable) || errors.Is(err, rescind.ErrConflict) || errors.Is(err, rescind.ErrInvalid) {
+			t.Errorf("%s during an outage: %v", name, err)
+		}
+	}
+}
+
+// mustWork: the first call of every method after the return works, whichever comes
+// first.
+func mustWork(t *testing.T, s *Store, r rescind.Session) {
+	t.Helper()
+	errs := all(t, s, r, 4*time.Second)
+	for name, err := range errs {
+		if err != nil && !(errors.Is(err, rescind.ErrConflict) && (name == "Replace" || name == "Configure")) {
+			t.Errorf("the first %s after an outage: %v", name, err)
+		}
+	}
+}
+
+func created(t *testing.T, s *Store) rescind.Session {
+	t.Helper()
+	r := sample(0, s.Now())
+	birth, err := s.Create(context.Background(), rescind.Creation{Session: r})
+	if err != nil {
+		t.Fatalf("Create: %v", err)
+	}
+	r.Birth, r.Version = birth, 1
+	return r
+}
+
+// TestOutageIsUnavailableAndOver: while the server is killed, stopped or frozen,
+// every call says "unavailable" within its time; when it is back, the first call
+// of every method works.
+func TestOutageIsUnavailableAndOver(t *testing.T) {
+	server := postgres.Start(t)
+	s := open(t, schema(t, server), Options{})
+	for _, outage := range []struct {
+		name       string
+		begin, end func()
+	}{
+		{"killed", server.Kill, server.Restart},
+		{"stopped at once", func() { server.Stop(true) }, server.Restart},
+		{"stopped in order", func() { server.Stop(false) }, server.Restart},
+		{"frozen", server.Freeze, server.Thaw},
+	} {
+		t.Run(outage.name, func(t *testing.T) {
+			r := created(t, s)
+			mustWork(t, s, r) // so that every connection is there
+			gone := created(t, s)
+			if _, err := s.End(context.Background(), rescind.End{Session: gone.ID, At: s.Now()}); err != nil {
+				t.Fatal(err)
+			}
+			r = created(t, s)
+			outage.begin()
+			for range 2 {
+				mustBeUnavailable(t, all(t, s, r, s.timeout+500*time.Millisecond))
+			}
+			outage.end()
+			mustWork(t, s, r)
+			mustBeEnded(t, s, gone.ID)
+		})
+		t.Run(outage.name+" and back unseen", func(t *testing.T) {
+			r := created(t, s)
+			mustWork(t, s, r)
+			outage.begin()
+			outage.end()
+			mustWork(t, s, created(t, s))
+		})
+	}
+}
+
+func mustBeEnded(t *testing.T, s *Store, id rescind.SessionID) {
+	t.Helper()
+	snap, err := s.Lookup(context.Background(), id)
+	if err != nil || !snap.Found || !snap.Session.Ended() && !snap.Cutoffs.Passed(snap.Session.Birth) {
+		t.Errorf("an ended session is read as %+v: %v", snap, err)
+	}
+}
+
+// TestAcknowledgedEndsSurviveCrashes kills and stops the server again and again
+// under load: whatever End said nil of stays ended, and the feed stays dense.
+func TestAcknowledgedEndsSurviveCrashes(t *testing.T) {
+	server := postgres.Start(t)
+	url := schema(t, server)
+	s, other := open(t, url, Options{}), open(t, url, Options{})
+	for round := range 3 {
+		ids := fill(t, s, 3000)
+		var mu sync.Mutex
+		var ended []rescind.SessionID
+		var wg sync.WaitGroup
+		for part := range 32 {
+			wg.Go(func() {
+				node := []*Store{s, other}[part%2]
+				for i := part; i < len(ids); i += 32 {
+					_, err := node.End(context.Background(), rescind.End{Session: ids[i], At: node.Now(), Reason: rescind.ReasonLogout})
+					if err != nil {
+						return // the crash
+					}
+					mu.Lock()
+					ended = append(ended, ids[i])
+					mu.Unlock()
+				}
+			})
+		}
+		time.Sleep(time.Duration(20+20*round) * time.Millisecond)
+		if round%2 == 0 {
+			server.Kill()
+		} else {
+			server.Stop(true)
+		}
+		wg.Wait()
+		server.Restart()
+		if len(ended) == 0 {
+			t.Error("nothing was ended before the crash")
+		}
+		for _, id := range ended {
+			mustBeEnded(t, other, id)
+		}
+		mustBeDense(t, other)
+	}
+}
+
+// mustBeDense reads the whole feed and returns its endings.
+func mustBeDense(t *testing.T, s *Store) []rescind.Ending {
+	t.Helper()
+	var all []rescind.Ending
+	for after := rescind.Position(0); ; {
+		page, err := s.Feed(context.Background(), after, 1000)
+		if err != nil || page.Gone {
+			t.Fatalf("Feed after %d: gone %t, %v", after, page.Gone, err)
+		}
+		for _, e := range page.Endings {
+			if after++; e.Position != after {
+				t.Fatalf("behind position %d comes %d", after-1, e.Position)
+			}
+		}
+		all = append(all, page.Endings...)
+		if after == page.Head {
+			return all
+		}
+	}
+}
+
+// TestNodesShareOneOrder lets nodes end, cut off and create at once. Positions are
+// dense, and no reader, whatever it reads through which node, sees a later ending
+// and not an earlier one.
+func TestNodesShareOneOrder(t *testing.T) {
+	server := postgres.Start(t)
+	url := schema(t, server)
+	nodes := []*Store{open(t, url, Options{}), open(t, url, Options{}), open(t, url, Options{})}
+	ids := fill(t, nodes[0], 1500)
+	stop := make(chan struct{})
+	var readers, writers sync.WaitGroup
+	for _, node := range nodes {
+		readers.Go(func() {
+			for head := rescind.Position(0); ; {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				page, err := node.Feed(context.Background(), head, 500)
+				if err != nil || page.Gone {
+					t.Errorf("Feed after %d: gone %t, %v", head, page.Gone, err)
+					return
+				}
+				for _, e := range page.Endings {
+					if head++; e.Position != head {
+						t.Errorf("behind position %d a reader sees %d: it has missed an ending", head-1, e.Position)
+						return
+					}
+				}
+			}
+		})
+	}
+	for part := range 24 {
+		writers.Go(func() {
+			node := nodes[part%len(nodes)]
+			for i := part; i < len(ids); i += 24 {
+				got, err := node.End(context.Background(), rescind.End{Session: ids[i], At: node.Now()})
+				if err != nil || !got.Changed {
+					t.Errorf("End: %+v, %v", got, err)
+					return
+				}
+				page, err := nodes[(part+1)%len(nodes)].Feed(context.Background(), got.Position-1, 1)
+				if err != nil || len(page.Endings) != 1 || page.Endings[0].Session != ids[i] {
+					t.Errorf("another node reads position %d as %+v, %v", got.Position, page, err)
+					return
+				}
+				if i%50 == 0 {
+					if _, err := node.MoveCutoff(context.Background(), rescind.CutoffMove{Kind: rescind.EndClient, Name: fmt.Sprint(part), At: node.Now()}); err != nil {
+						t.Errorf("MoveCutoff: %v", err)
+					}
+				}
+			}
+		})
+	}
+	writers.Wait()
+	close(stop)
+	readers.Wait()
+	if n := len(mustBeDense(t, nodes[0])); n != 1500+30 {
+		t.Errorf("the feed has %d endings, want %d", n, 1500+30)
+	}
+}
+
+// TestFrozenNodeHoldsNobodyUp: a client that stops in the middle of a transaction
+// with the lock in its hands loses it within the time of a call.
+func TestFrozenNodeHoldsNobodyUp(t *testing.T) {
+	server := postgres.Start(t)
+	url := schema(t, server)
+	s := open(t, url, Options{})
+	r := created(t, s)
+	c, err := s.server.dial(context.Background(), writes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.drop()
+	for _, sql := range []string{beginSQL, strings.ReplaceAll(lockSQL, "$1", fmt.Sprint(int64(stepLock)))} {
+		if _, err := c.pg.Exec(context.Background(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	begun := time.Now()
+	if _, err := s.End(context.Background(), rescind.End{Session: r.ID, At: s.Now()}); err != nil {
+		t.Errorf("End behind a node that has stopped: %v", err)
+	}
+	if d := time.Since(begun); d < s.timeout/4 || d > s.timeout {
+		t.Errorf("it took %s", d)
+	}
+}
+
+// TestBusyConnectionsEndCalls: calls end in time where no connection is to be had.
+func TestBusyConnectionsEndCalls(t *testing.T) {
+	server := postgres.Start(t)
+	s := open(t, schema(t, server), Options{Timeout: 300 * time.Millisecond})
+	r := created(t, s)
+	for range pageConns {
+		slot := <-s.pages.slots
+		defer func() { s.pages.slots <- slot }()
+	}
+	begun := time.Now()
+	if _, err := s.Config(context.Background()); !errors.Is(err, rescind.ErrUnavailable) {
+		t.Errorf("Config without a connection: %v", err)
+	}
+	if d := time.Since(begun); d > 2*s.timeout {
+		t.Errorf("it took %s", d)
+	}
+	if _, err := s.Lookup(context.Background(), r.ID); err != nil {
+		t.Errorf("Lookup, which has connections of its own: %v", err)
+	}
+}
