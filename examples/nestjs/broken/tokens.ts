@@ -8,6 +8,7 @@ import { JwtModule, JwtService } from '@nestjs/jwt'
 import { AuthGuard, PassportStrategy } from '@nestjs/passport'
 import { ExtractJwt, Strategy } from 'passport-jwt'
 
+const seconds = Number(process.env.ACCESS_SECONDS ?? 300)
 const secret = process.env.JWT_SECRET ?? 'change me'
 const refreshSecret = process.env.JWT_REFRESH_SECRET ?? 'change me too'
 
@@ -17,7 +18,7 @@ export class Tokens {
 
   issue(subject: string) {
     return {
-      access_token: this.jwt.sign({ sub: subject }, { secret, expiresIn: '5m' }), token_type: 'Bearer', expires_in: 300,
+      access_token: this.jwt.sign({ sub: subject }, { secret, expiresIn: seconds }), token_type: 'Bearer', expires_in: seconds,
       refresh_token: this.jwt.sign({ sub: subject }, { secret: refreshSecret, expiresIn: '30d' }),
     }
   }
