@@ -22,8 +22,8 @@ import (
 //	{rNN}f, {rNN}e     streams: the feed by count, the audit log by stamp
 //	{r00}g, {r00}d     the configuration: its head, its documents
 type shard struct {
-	number                                                      int
-	prefix, meta, feed, events, clients, moves, buckets, config string
+	number                                              int
+	prefix, meta, feed, events, clients, moves, buckets string
 }
 
 func shardOf(n int) *shard {

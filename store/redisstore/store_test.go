@@ -17,6 +17,15 @@ func TestConformance(t *testing.T) {
 	t.Run("16", func(t *testing.T) { storetest.Run(t, factory(server.URL(), func() { server.Do("FLUSHALL") })) })
 }
 
+func TestConformanceOfACluster(t *testing.T) {
+	cluster := redis.StartCluster(t)
+	storetest.Run(t, factory(cluster.URL(), func() {
+		for _, s := range cluster.Masters {
+			s.Do("FLUSHALL")
+		}
+	}))
+}
+
 // factory opens a store on servers that are emptied before.
 func factory(url string, empty func()) storetest.Factory {
 	return func(t testing.TB, _ func() time.Time) storetest.Instance {
