@@ -188,16 +188,16 @@ func (a *App) unavailable(t *testing.T, what string, stays, gone Grant) {
 		refresh(stays.RefreshToken), refresh(gone.RefreshToken),
 		get("/api/notes", gone.AccessToken), post("/logout", gone.AccessToken), post("/logout-all", gone.AccessToken),
 	)
-	answers := a.Everywhere(t, get("/api/notes", stays.AccessToken))
-	// A few at a time: those that wait for threads wait longer.
-	for some := range slices.Chunk(calls, 2*a.workers) {
-		var each []func() Answer
-		for _, c := range some {
-			each = append(each, func() Answer { return a.Call(c) })
-		}
-		answers = append(answers, atOnce(each)...)
+	var everywhere Answers
+	at := []func() Answer{func() Answer {
+		everywhere = a.Everywhere(t, get("/api/notes", stays.AccessToken))
+		return everywhere[0]
+	}}
+	for _, c := range calls {
+		at = append(at, func() Answer { return a.Call(c) })
 	}
-	for _, answer := range answers {
+	answers := atOnce(at)
+	for _, answer := range append(answers, everywhere...) {
 		answer.Is(t, http.StatusServiceUnavailable)
 		if answer.Header.Get("Retry-After") == "" || answer.After > deadline {
 			t.Errorf("%s: %s: Retry-After %q, after %v", what, answer.Call, answer.Header.Get("Retry-After"), answer.After)

@@ -13,7 +13,6 @@ import (
 	"testing"
 
 	"github.com/rescind/rescind/tests/need"
-	"github.com/rescind/rescind/tests/npm"
 )
 
 // The two forms of an example.
@@ -71,11 +70,7 @@ var Frameworks = []Framework{
 		Passes: Passes{Access: true, Refresh: true, Device: true, Everywhere: true},
 		Needs:  func(testing.TB) {},
 		Command: func(t testing.TB, tree, form string) *exec.Cmd {
-			program := filepath.Join(tree, "notes-"+form)
-			shared.once(program, func() {
-				npm.Run(t, root, []string{"CGO_ENABLED=0"}, "go", "build", "-buildvcs=false", "-o", program, "./examples/go/"+form)
-			})
-			return exec.Command(program)
+			return exec.Command(goProgram(t, "notes-"+form, "./examples/go/"+form))
 		},
 	},
 	{

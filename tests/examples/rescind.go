@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/rescind/rescind/tests/need"
-	"github.com/rescind/rescind/tests/npm"
 )
 
 // patience is how long a test waits for what should be there at once.
@@ -186,11 +185,7 @@ func rescindProgram(t testing.TB) string {
 	if program := os.Getenv("RESCIND_BIN"); program != "" {
 		return program
 	}
-	program := filepath.Join(Tree(t), "rescind")
-	shared.once("rescind", func() {
-		npm.Run(t, root, []string{"CGO_ENABLED=0"}, "go", "build", "-buildvcs=false", "-o", program, "./cmd/rescind")
-	})
-	return program
+	return goProgram(t, "rescind", "./cmd/rescind")
 }
 
 // A Redis is a running redis-server without a disk.

@@ -1,7 +1,6 @@
 package examples
 
 import (
-	"io/fs"
 	"log"
 	"os"
 	"path/filepath"
@@ -47,13 +46,8 @@ func Tree(t testing.TB) string {
 		t.Fatal("TestMain has to call examples.Main")
 	}
 	shared.once("tree", func() {
-		source, err := filepath.Abs(root)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, part := range []string{"examples", "sdk/python/src"} {
-			copyFiles(t, filepath.Join(source, part), filepath.Join(shared.folder, part))
-		}
+		npm.Copy(t, root, shared.folder, "examples")
+		npm.Copy(t, root, shared.folder, "sdk/python/src")
 	})
 	return shared.folder
 }
@@ -68,37 +62,18 @@ func (tr *tree) once(step string, do func()) {
 	}
 }
 
-// copyFiles copies a folder as it was written, without what was installed or built there.
-func copyFiles(t testing.TB, from, to string) {
+// goProgram builds a command of the module, and returns where it is.
+func goProgram(t testing.TB, name, pkg string) string {
 	t.Helper()
-	err := filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
+	program := filepath.Join(Tree(t), "bin", name)
+	shared.once(program, func() {
+		args := []string{"build", "-buildvcs=false", "-o", program}
+		if overlay := npm.Planted(); overlay != "" {
+			args = append(args, "-overlay", overlay)
 		}
-		switch d.Name() {
-		case "node_modules", "dist", "__pycache__", ".venv":
-			return fs.SkipDir
-		}
-		rel, err := filepath.Rel(from, path)
-		if err != nil {
-			return err
-		}
-		if d.IsDir() {
-			return os.MkdirAll(filepath.Join(to, rel), 0o755)
-		}
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		return os.WriteFile(filepath.Join(to, rel), text, info.Mode().Perm())
+		npm.Run(t, root, []string{"CGO_ENABLED=0"}, "go", append(args, pkg)...)
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	return program
 }
 
 // installNode gives examples/name in the tree the packages of its lock file, and

@@ -39,21 +39,88 @@ func SDK(t testing.TB, root, folder string) {
 	t.Helper()
 	source := filepath.Join(root, "sdk", "node")
 	Install(t, source)
-	tsc := filepath.Join(source, "node_modules", "typescript", "bin", "tsc")
-	for project, form := range map[string]string{"tsconfig.json": "esm", "tsconfig.cjs.json": "cjs"} {
-		Run(t, source, nil, "node", tsc, "-p", project, "--outDir", filepath.Join(folder, "dist", form))
+	build := t.TempDir()
+	for _, name := range []string{"LICENSE", "sdk/node/src", "sdk/node/package.json", "sdk/node/build.mjs", "sdk/node/tsconfig.json", "sdk/node/tsconfig.cjs.json"} {
+		Copy(t, root, build, name)
 	}
-	about, err := os.ReadFile(filepath.Join(source, "package.json"))
+	build = filepath.Join(build, "sdk", "node")
+	modules, err := filepath.Abs(filepath.Join(source, "node_modules"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, text := range map[string]string{
-		"package.json":          string(about),
-		"dist/cjs/package.json": `{ "type": "commonjs" }`, // the nearest one says what a .js file is
-	} {
-		if err := os.WriteFile(filepath.Join(folder, filepath.FromSlash(name)), []byte(text), 0o600); err != nil {
+	if err := os.Symlink(modules, filepath.Join(build, "node_modules")); err != nil {
+		t.Fatal(err)
+	}
+	Run(t, build, nil, "node", "build.mjs")
+	if err := os.CopyFS(filepath.Join(folder, "dist"), os.DirFS(filepath.Join(build, "dist"))); err != nil {
+		t.Fatal(err)
+	}
+	about, err := os.ReadFile(filepath.Join(build, "package.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(folder, "package.json"), about, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Planted is the file that says which files a planted bug replaces, as the go
+// command's -overlay takes it, or "". What is not built by that go command reads
+// it by itself.
+func Planted() string { return os.Getenv("RESCIND_PLANTED") }
+
+// Copy copies a file or folder of the repository at root to the same place under
+// folder, without what is installed or built there, and with a planted bug in it.
+func Copy(t testing.TB, root, folder, name string) {
+	t.Helper()
+	root, err := filepath.Abs(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var overlay struct{ Replace map[string]string }
+	if path := Planted(); path != "" {
+		text, err := os.ReadFile(path)
+		if err == nil {
+			err = json.Unmarshal(text, &overlay)
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
+	}
+	err = filepath.WalkDir(filepath.Join(root, filepath.FromSlash(name)), func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			switch d.Name() {
+			case "node_modules", "dist", "__pycache__", ".venv":
+				return fs.SkipDir
+			}
+			return nil
+		}
+		rel, err := filepath.Rel(root, path)
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		if planted := overlay.Replace[path]; planted != "" {
+			path = planted
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		to := filepath.Join(folder, rel)
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			return err
+		}
+		return os.WriteFile(to, text, info.Mode().Perm())
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
