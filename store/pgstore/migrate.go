@@ -29,10 +29,16 @@ const format = len(migrations)
 // schemas of the database share it, which only makes them wait.
 const migrationLock = 0x7265736369 // "resci"
 
-// migrate brings the tables to this version's format. Nodes that start together
+// migrate brings the tables to this version's format. After an error the connection
+// may still hold the lock and has to be dropped. Nodes that start together
 // do it one after another, and the later ones find it done. What is newer stays.
 func migrate(ctx context.Context, c *conn) error {
 	if have, err := formatOf(ctx, c); err != nil || have >= format {
+		return err
+	}
+	// The lock comes before the transaction: PostgreSQL looks up names in a cache
+	// that it brings up to date when a transaction begins.
+	if _, err := c.pg.Exec(ctx, `SELECT pg_advisory_lock($1)`, int64(migrationLock)); err != nil {
 		return err
 	}
 	tx, err := c.pg.Begin(ctx)
@@ -40,9 +46,6 @@ func migrate(ctx context.Context, c *conn) error {
 		return err
 	}
 	defer func() { _ = tx.Rollback(ctx) }() // after a commit it does nothing
-	if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1)`, int64(migrationLock)); err != nil {
-		return err
-	}
 	have, err := formatOf(ctx, c)
 	if err != nil {
 		return err
@@ -63,7 +66,11 @@ func migrate(ctx context.Context, c *conn) error {
 			return fmt.Errorf("migration %d: %w", n+1, err)
 		}
 	}
-	return tx.Commit(ctx)
+	if err := tx.Commit(ctx); err != nil {
+		return err
+	}
+	_, err = c.pg.Exec(ctx, `SELECT pg_advisory_unlock($1)`, int64(migrationLock))
+	return err
 }
 
 // formatOf is 0 where there is no ledger.
