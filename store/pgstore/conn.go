@@ -49,10 +49,16 @@ const (
 	writes purpose = true
 )
 
+// redial connects for a call: in half of its time, so that a second try has its
+// time too.
+func (s *server) redial(ctx context.Context, p purpose) (*conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout/2)
+	defer cancel()
+	return s.dial(ctx, p)
+}
+
 // dial connects, to a primary that keeps what it acknowledges.
 func (s *server) dial(ctx context.Context, p purpose) (*conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout/2) // so that a second try has its time too
-	defer cancel()
 	c := &conn{}
 	var connected atomic.Bool
 	config := s.config.Copy()
@@ -242,7 +248,7 @@ func retry(ctx context.Context, s *server, c **conn, f func() error) error {
 		}
 		if *c == nil {
 			var err error
-			if *c, err = s.dial(ctx, reads); err != nil {
+			if *c, err = s.redial(ctx, reads); err != nil {
 				*c, last = nil, err
 			}
 		}

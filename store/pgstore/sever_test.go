@@ -99,7 +99,7 @@ func TestLostWordsAreUnknownOutcomes(t *testing.T) {
 	url := schema(t, server)
 	direct := open(t, url, Options{})
 	w := newWire(t, server)
-	s := open(t, w.url(server, url), Options{Timeout: 400 * time.Millisecond})
+	s := open(t, w.url(server, url), Options{Timeout: time.Second})
 	ctx := context.Background()
 	for name, lost := range map[string]*atomic.Bool{"request": &w.deaf, "answer": &w.mute} {
 		ended, swapped, touched, kept, fresh := created(t, direct), created(t, direct), created(t, direct), created(t, direct), sample(int(subjects.Add(1)), direct.Now())
