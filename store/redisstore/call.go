@@ -143,7 +143,7 @@ var steps = func() map[string]*script {
 		sc := &script{}
 		flags := ""
 		switch name {
-		case "time", "clients", "feed", "buckets", "config":
+		case "time", "clients", "feed", "entries", "ids", "buckets", "config":
 			sc.reads, flags = true, " flags=no-writes"
 		case "finish", "cut", "sweep", "forget", "trim", "uncut", "unsweep":
 			// Ending and forgetting must work on a server whose memory is full.

@@ -158,14 +158,9 @@ func (s *Store) Events(ctx context.Context, q rescind.EventQuery) (page rescind.
 func (s *Store) refill(ctx context.Context, trails []*trail, chunk int) error {
 	empty := slices.DeleteFunc(slices.Clone(trails), func(t *trail) bool { return t.over || len(t.next) > 0 })
 	return each(empty, func(t *trail) error {
-		m, err := s.read(ctx, func(b rueidis.Builder) rueidis.Completed {
-			return b.Xrevrange().Key(t.shard.events).End("(" + strconv.FormatUint(t.end, 10) + "-0").Start("-").Count(int64(chunk)).Build()
-		})
-		if err != nil {
+		var err error
+		if t.next, err = s.entries(ctx, t.shard, t.shard.events, "XREVRANGE", "("+decimal(t.end)+"-0", "-", chunk); err != nil {
 			return err
-		}
-		if t.next, err = m.AsXRange(); err != nil {
-			return unavailable("events", err)
 		}
 		t.over = len(t.next) < chunk
 		if n := len(t.next); n > 0 {
@@ -175,6 +170,16 @@ func (s *Store) refill(ctx context.Context, trails []*trail, chunk int) error {
 		}
 		return nil
 	})
+}
+
+// entries reads a part of a stream of a shard.
+func (s *Store) entries(ctx context.Context, h *shard, stream, command, from, to string, most int) ([]rueidis.XRangeEntry, error) {
+	m, err := s.run(ctx, steps["entries"], []string{h.meta, stream}, command, from, to, strconv.Itoa(most))
+	if err != nil {
+		return nil, err
+	}
+	list, err := m.AsXRange()
+	return list, unavailable("redis", err)
 }
 
 // streamNumber is the first part of a stream's id; the second is always 0.

@@ -105,6 +105,9 @@ func (s *Store) start() error {
 	s.clients = make([]atomic.Pointer[clientView], h.shards)
 	for i := range s.shards {
 		s.shards[i] = shardOf(i)
+		if i == 0 || s.client.Mode() == rueidis.ClientModeCluster {
+			s.gatherers = append(s.gatherers, &gatherer{})
+		}
 	}
 	if err := s.makeShards(ctx, &h); err != nil {
 		return err

@@ -184,15 +184,9 @@ func (s *Store) purgeEvents(ctx context.Context, q *rescind.PurgeStep, h *shard,
 	if after != "" {
 		from = "(" + decimal(number(after)) + "-0"
 	}
-	m, err := s.read(ctx, func(b rueidis.Builder) rueidis.Completed {
-		return b.Xrange().Key(h.events).Start(from).End("+").Count(int64(limit)).Build()
-	})
+	entries, err := s.entries(ctx, h, h.events, "XRANGE", from, "+", limit)
 	if err != nil {
 		return "", err
-	}
-	entries, err := m.AsXRange()
-	if err != nil {
-		return "", unavailable("purge", err)
 	}
 	sum.Read += len(entries)
 	var drop []string
@@ -230,15 +224,9 @@ func (s *Store) purgeEvents(ctx context.Context, q *rescind.PurgeStep, h *shard,
 
 // purgeEndings cuts off only the front of the feed, so that it stays dense.
 func (s *Store) purgeEndings(ctx context.Context, q *rescind.PurgeStep, h *shard, limit int, sum *rescind.Purged) (string, error) {
-	m, err := s.read(ctx, func(b rueidis.Builder) rueidis.Completed {
-		return b.Xrange().Key(h.feed).Start("-").End("+").Count(int64(limit)).Build()
-	})
+	entries, err := s.entries(ctx, h, h.feed, "XRANGE", "-", "+", limit)
 	if err != nil {
 		return "", err
-	}
-	entries, err := m.AsXRange()
-	if err != nil {
-		return "", unavailable("purge", err)
 	}
 	tail, all := uint64(0), true
 	for _, x := range entries {

@@ -4,174 +4,12 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"slices"
 	"strconv"
 
 	"github.com/redis/rueidis"
 
 	"github.com/rescind/rescind"
 )
-
-// Lookup implements [rescind.Store]. It is one MGET of one slot, which a server
-// executes at one moment.
-func (s *Store) Lookup(ctx context.Context, id rescind.SessionID) (rescind.Snapshot, error) {
-	ctx, cancel, err := s.begin(ctx)
-	if err != nil {
-		return rescind.Snapshot{}, err
-	}
-	defer cancel()
-	found, err := s.snapshots(ctx, []rescind.SessionID{id})
-	if err != nil {
-		return rescind.Snapshot{}, err
-	}
-	return found[0].Snapshot, nil
-}
-
-// seen is a snapshot and the record that it was read from.
-type seen struct {
-	rescind.Snapshot
-	record []byte
-}
-
-// snapshots reads sessions of one shard, and what concerns them, at one moment.
-func (s *Store) snapshots(ctx context.Context, ids []rescind.SessionID) ([]seen, error) {
-	tag := ids[0].Tag()
-	h := s.shardOf(&tag)
-	// Ids are in order, so those of one subject lie side by side and share a key.
-	keys := make([]string, 1, 1+2*len(ids))
-	keys[0] = h.meta
-	places := make([]int, len(ids)) // of each id's record; its subject's cutoff is at cuts
-	cuts := make([]int, len(ids))
-	for i := range ids {
-		if t := ids[i].Tag(); i == 0 || t != tag {
-			tag = t
-			keys = append(keys, h.subject(&tag))
-			cuts[i] = len(keys) - 1
-		} else {
-			cuts[i] = cuts[i-1]
-		}
-		keys = append(keys, h.session(&ids[i]))
-		places[i] = len(keys) - 1
-	}
-	for {
-		msg, err := s.read(ctx, func(b rueidis.Builder) rueidis.Completed { return b.Mget().Key(keys...).Build() })
-		if err != nil {
-			return nil, err
-		}
-		values, err := msg.ToArray()
-		if err != nil || len(values) != len(keys) {
-			return nil, unavailable("lookup", err)
-		}
-		m, err := s.metaOf(&values[0])
-		if err != nil {
-			return nil, err
-		}
-		view, same, err := s.view(ctx, h, &m)
-		if err != nil {
-			return nil, err
-		}
-		if !same {
-			continue // a client's cutoff has moved meanwhile: all of it must be of one moment
-		}
-		if m.config > s.settled.Load() {
-			if _, err := s.version(ctx); err != nil {
-				return nil, err
-			}
-		}
-		found := make([]seen, len(ids))
-		for i, id := range ids {
-			f := &found[i]
-			f.Config = m.config
-			if values[places[i]].IsNil() {
-				continue
-			}
-			if f.record, err = values[places[i]].AsBytes(); err != nil {
-				return nil, unavailable("lookup", err)
-			}
-			if f.Session, err = h.parseRecord(id, f.record); err != nil {
-				return nil, err
-			}
-			f.Found = true
-			f.Cutoffs = rescind.Cutoffs{Client: h.cutoff(view[f.Session.Client]), All: h.cutoff(m.all)}
-			if v := values[cuts[i]]; !v.IsNil() {
-				text, err := v.ToString()
-				c, ok := parseCutoff(text)
-				if err != nil || !ok {
-					return nil, damaged("a cutoff")
-				}
-				f.Cutoffs.Subject = h.cutoff(c.to)
-			}
-		}
-		return found, nil
-	}
-}
-
-// metaOf reads a shard's own record. A shard that has none has lost everything.
-func (s *Store) metaOf(v *rueidis.RedisMessage) (meta, error) {
-	if v.IsNil() {
-		return meta{}, s.fail(errGone)
-	}
-	text, err := v.ToString()
-	if err != nil {
-		return meta{}, unavailable("redis", err)
-	}
-	m, ok := parseMeta(text)
-	if !ok {
-		return meta{}, damaged("the record of a shard")
-	}
-	return m, nil
-}
-
-// view returns the cutoffs of clients of the moment of m, or reads them, if they
-// are not known, and says that m is not of the same moment.
-func (s *Store) view(ctx context.Context, h *shard, m *meta) (cutoffs map[string]uint64, same bool, err error) {
-	if m.clients == 0 {
-		return nil, true, nil
-	}
-	if v := s.clients[h.number].Load(); v != nil && v.number == m.clients {
-		return v.cutoffs, true, nil
-	}
-	v, err := s.readClients(ctx, h)
-	if err != nil {
-		return nil, false, err
-	}
-	s.clients[h.number].Store(v)
-	return v.cutoffs, v.number == m.clients, nil
-}
-
-func (s *Store) readClients(ctx context.Context, h *shard) (*clientView, error) {
-	list, number, err := s.clientCutoffs(ctx, h)
-	if err != nil {
-		return nil, err
-	}
-	v := &clientView{number: number, cutoffs: make(map[string]uint64, len(list))}
-	for name, raw := range list {
-		c, ok := parseCutoff(raw)
-		if !ok {
-			return nil, damaged("a cutoff")
-		}
-		v.cutoffs[name] = c.to
-	}
-	return v, nil
-}
-
-// clientCutoffs reads the cutoffs of clients as they are kept, with their number.
-func (s *Store) clientCutoffs(ctx context.Context, h *shard) (map[string]string, uint64, error) {
-	m, err := s.run(ctx, steps["clients"], []string{h.meta, h.clients})
-	if err != nil {
-		return nil, 0, err
-	}
-	parts, err := m.ToArray()
-	if err != nil || len(parts) != 2 {
-		return nil, 0, unavailable("lookup", err)
-	}
-	n, err := parts[0].AsInt64()
-	if err != nil {
-		return nil, 0, unavailable("lookup", err)
-	}
-	list, err := parts[1].AsStrMap()
-	return list, uint64(n), unavailable("lookup", err)
-}
 
 const maxPage = 1000 // records on a page
 
@@ -214,23 +52,57 @@ func (s *Store) List(ctx context.Context, q rescind.ListQuery) (page rescind.Lis
 	}
 }
 
-// records reads sessions of any shards, those of one shard at one moment.
+// seen is a snapshot and the record that it was read from.
+type seen struct {
+	rescind.Snapshot
+	record []byte
+}
+
+// records reads sessions, each as Lookup does.
 func (s *Store) records(ctx context.Context, ids []rescind.SessionID) ([]seen, error) {
-	var all []seen
-	for len(ids) > 0 {
-		tag := ids[0].Tag()
-		h := s.shardOf(&tag)
-		n := slices.IndexFunc(ids, func(id rescind.SessionID) bool { t := id.Tag(); return s.shardOf(&t) != h })
-		if n < 0 {
-			n = len(ids)
+	found := make([]seen, len(ids))
+	var parts [][2]int // of one shard each
+	for i := range ids {
+		tag := ids[i].Tag()
+		if n := len(parts); n > 0 && parts[n-1][1]-parts[n-1][0] < batchSize {
+			first := ids[parts[n-1][0]].Tag()
+			if s.shardOf(&first) == s.shardOf(&tag) {
+				parts[n-1][1]++
+				continue
+			}
 		}
-		found, err := s.snapshots(ctx, ids[:n])
-		if err != nil {
-			return nil, err
-		}
-		all, ids = append(all, found...), ids[n:]
+		parts = append(parts, [2]int{i, i + 1})
 	}
-	return all, nil
+	return found, each(parts, func(p [2]int) error { return s.part(ctx, ids[p[0]:p[1]], found[p[0]:p[1]]) })
+}
+
+// part reads sessions of one shard by one MGET.
+func (s *Store) part(ctx context.Context, ids []rescind.SessionID, found []seen) error {
+	tag := ids[0].Tag()
+	batch := make([]*lookup, len(ids))
+	for i := range ids {
+		batch[i] = &lookup{id: ids[i], shard: s.shardOf(&tag)}
+	}
+	for {
+		if err := s.answer(ctx, batch); err != nil {
+			return err
+		}
+		again := false
+		for i, l := range batch {
+			if l.err != nil {
+				return l.err
+			}
+			snap, same, err := s.snapshot(ctx, l)
+			if err != nil {
+				return err
+			}
+			found[i] = seen{Snapshot: snap, record: l.record}
+			again = again || !same
+		}
+		if !again {
+			return nil
+		}
+	}
 }
 
 // ids reads up to limit ids behind one, in their order, and whether there are more.
@@ -300,7 +172,7 @@ const bucketsAtOnce = 64
 // filled returns the numbers of buckets with ids in them, from one on.
 func (s *Store) filled(ctx context.Context, h *shard, from uint32, most int) ([]uint32, error) {
 	first := h.first(len(s.shards))
-	m, err := s.run(ctx, steps["buckets"], []string{h.buckets}, strconv.Itoa(int(from-first)), strconv.Itoa(most))
+	m, err := s.run(ctx, steps["buckets"], []string{h.meta, h.buckets}, strconv.Itoa(int(from-first)), strconv.Itoa(most))
 	if err != nil {
 		return nil, err
 	}
@@ -316,9 +188,7 @@ func (s *Store) filled(ctx context.Context, h *shard, from uint32, most int) ([]
 }
 
 func (s *Store) bucketIDs(ctx context.Context, h *shard, bucket uint32, from, to string, limit int) ([]rescind.SessionID, error) {
-	m, err := s.read(ctx, func(b rueidis.Builder) rueidis.Completed {
-		return b.Zrangebylex().Key(h.bucket(bucket)).Min(from).Max(to).Limit(0, int64(limit)).Build()
-	})
+	m, err := s.run(ctx, steps["ids"], []string{h.meta, h.bucket(bucket)}, from, to, strconv.Itoa(limit))
 	if err != nil {
 		return nil, err
 	}

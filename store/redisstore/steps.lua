@@ -201,11 +201,25 @@ if after >= m.tail and after < m.head then
 end
 return {m.head, m.tail, entries}
 
---== buckets buckets
+--== entries meta stream
+-- XRANGE or XREVRANGE, from, to, most
+local m, err = load(KEYS[1])
+if err then return err end
+return redis.call(ARGV[1], KEYS[2], ARGV[2], ARGV[3], 'COUNT', ARGV[4])
+
+--== ids meta bucket
+-- from, to, most
+local m, err = load(KEYS[1])
+if err then return err end
+return redis.call('ZRANGEBYLEX', KEYS[2], ARGV[1], ARGV[2], 'LIMIT', 0, ARGV[3])
+
+--== buckets meta buckets
 -- the first to look at, most
+local m, err = load(KEYS[1])
+if err then return err end
 local found, from = {}, tonumber(ARGV[1])
 for i = 1, tonumber(ARGV[2]) do
-	local at = redis.call('BITPOS', KEYS[1], 1, from, -1, 'BIT')
+	local at = redis.call('BITPOS', KEYS[2], 1, from, -1, 'BIT')
 	if at < 0 then break end
 	found[i], from = at, at + 1
 end

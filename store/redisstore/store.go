@@ -37,9 +37,10 @@ type Store struct {
 	clock   clock
 	stamps  atomic.Int64 // the last that was given to a step, in microseconds
 
-	shards  []*shard
-	clients []atomic.Pointer[clientView] // of each shard, as last read
-	settled atomic.Uint64                // a version of the configuration that is known to be in every shard
+	shards    []*shard
+	gatherers []*gatherer
+	clients   []atomic.Pointer[clientView] // of each shard, as last read
+	settled   atomic.Uint64                // a version of the configuration that is known to be in every shard
 
 	trust   trust
 	waiting atomic.Int64 // commands on their way
@@ -74,15 +75,25 @@ func unavailable(op string, err error) error {
 	return fmt.Errorf("%w: %s: %w", rescind.ErrUnavailable, op, err)
 }
 
-// begin bounds a call by the time-out.
-func (s *Store) begin(ctx context.Context) (context.Context, context.CancelFunc, error) {
+// open reports whether a call may begin.
+func (s *Store) open(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
-		return nil, nil, unavailable("not begun", err)
+		return unavailable("not begun", err)
 	}
 	select {
 	case <-s.closed:
-		return nil, nil, errClosed
+		return errClosed
+	case <-s.failed:
+		return errGone
 	default:
+		return nil
+	}
+}
+
+// begin bounds a call by the time-out.
+func (s *Store) begin(ctx context.Context) (context.Context, context.CancelFunc, error) {
+	if err := s.open(ctx); err != nil {
+		return nil, nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	return ctx, cancel, nil

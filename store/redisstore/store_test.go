@@ -51,3 +51,17 @@ func factory(url string, empty func()) storetest.Factory {
 		return storetest.Instance{Store: reopen(), Restart: reopen}
 	}
 }
+
+func open(t testing.TB, url string) *Store {
+	t.Helper()
+	s, err := Open(url, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}

@@ -1,0 +1,141 @@
+package redisstore
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/rescind/rescind"
+	"github.com/rescind/rescind/tests/redis"
+)
+
+// userAgent has the 120 bytes that sizes are stated for.
+var userAgent = strings.Repeat("Mozilla/5.0 (X11; Linux) ", 5)[:120]
+
+// benchSession is the n-th session of a ledger: any of its ids can be made again.
+func benchSession(n uint64, now time.Time) rescind.Session {
+	sum := sha256.Sum256(binary.BigEndian.AppendUint64(nil, n))
+	s := rescind.Session{
+		Subject: fmt.Sprintf("user-%d", n), Client: "app", Audience: []string{"https://api.example.com"}, Scope: "read write",
+		Device:    rescind.Device{UserAgent: userAgent, IP: "203.0.113.7"},
+		CreatedAt: now, ExpiresAt: now.Add(30 * 24 * time.Hour), LastActive: now, RotatedAt: now,
+		IdleTimeout: 24 * time.Hour, AccessLifetime: 5 * time.Minute,
+		Access: []rescind.AccessEntry{{IssuedAt: now.Truncate(time.Second), ExpiresAt: now.Truncate(time.Second).Add(5 * time.Minute)}},
+	}
+	copy(s.ID[:], sum[:24])
+	copy(s.Salt[:], sum[8:])
+	copy(s.Access[0].ID[:], sum[4:])
+	copy(s.MACKey[:], sum[2:])
+	return s
+}
+
+// inParallel runs f for 0 to n-1 in a number of goroutines.
+func inParallel(workers int, n uint64, f func(uint64) error) error {
+	var next atomic.Uint64
+	var failed atomic.Pointer[error]
+	var wg sync.WaitGroup
+	for range workers {
+		wg.Go(func() {
+			for i := next.Add(1) - 1; i < n && failed.Load() == nil; i = next.Add(1) - 1 {
+				if err := f(i); err != nil {
+					failed.Store(&err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if err := failed.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+func fill(t testing.TB, s *Store, n uint64) {
+	now := s.Now()
+	if err := inParallel(512, n, func(i uint64) error {
+		_, err := s.Create(context.Background(), rescind.Creation{Session: benchSession(i, now)})
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// ledgerSize is how many sessions the benchmarks look up among: RESCIND_SESSIONS.
+func ledgerSize(b *testing.B) uint64 {
+	n, err := strconv.ParseUint(os.Getenv("RESCIND_SESSIONS"), 10, 64)
+	if err != nil {
+		return 10_000
+	}
+	return n
+}
+
+func measure(b *testing.B, f func(uint64) error) {
+	b.ReportAllocs()
+	b.ResetTimer()
+	if err := inParallel(64, uint64(b.N), f); err != nil {
+		b.Fatal(err)
+	}
+	b.StopTimer()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "ops/s")
+}
+
+// BenchmarkLookup64 is look-ups by 64 callers at once, and beside them a bare GET
+// of one value of the size of a record through the same library, in turns.
+func BenchmarkLookup64(b *testing.B) {
+	server := redis.Start(b)
+	s := open(b, server.URL())
+	n := ledgerSize(b)
+	fill(b, s, n)
+	b.Logf("%d sessions, %d bytes each", n, usedMemory(b, server)/int(n))
+	client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{server.Addr()}, DisableCache: true})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer client.Close()
+	ctx := context.Background()
+	if err := inParallel(64, n, func(i uint64) error {
+		return client.Do(ctx, client.B().Set().Key("bare"+strconv.FormatUint(i, 10)).Value(strings.Repeat("x", 340)).Build()).Error()
+	}); err != nil {
+		b.Fatal(err)
+	}
+	ids := make([]rescind.SessionID, n)
+	for i := range ids {
+		ids[i] = benchSession(uint64(i), time.Time{}).ID
+	}
+	for range 3 {
+		b.Run("Lookup", func(b *testing.B) {
+			measure(b, func(i uint64) error {
+				snap, err := s.Lookup(ctx, ids[i*0x9e3779b9%n])
+				if err == nil && !snap.Found {
+					err = fmt.Errorf("session %d is not found", i%n)
+				}
+				return err
+			})
+		})
+		b.Run("GET", func(b *testing.B) {
+			measure(b, func(i uint64) error {
+				return client.Do(ctx, client.B().Get().Key("bare"+strconv.FormatUint(i*0x9e3779b9%n, 10)).Build()).Error()
+			})
+		})
+	}
+}
+
+func usedMemory(t testing.TB, server *redis.Server) int {
+	_, rest, _ := strings.Cut(server.Do("INFO", "memory"), "used_memory:")
+	text, _, _ := strings.Cut(rest, "\r")
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}

@@ -1,0 +1,370 @@
+package redisstore
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/rescind/rescind"
+	"github.com/rescind/rescind/tests/redis"
+)
+
+const patience = 500 * time.Millisecond // of the stores here
+
+func impatient(t testing.TB, url string) *Store {
+	t.Helper()
+	s, err := Open(url, Options{Timeout: patience})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func login(t testing.TB, s *Store, subject byte) rescind.Session {
+	t.Helper()
+	r := benchSession(uint64(subject), s.Now())
+	r.ID = rescind.NewSessionID(r.ID.Tag())
+	birth, err := s.Create(context.Background(), rescind.Creation{Session: r})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Birth, r.Version = birth, 1
+	return r
+}
+
+func logout(s *Store, id rescind.SessionID) error {
+	_, err := s.End(context.Background(), rescind.End{Session: id, At: s.Now(), Reason: rescind.ReasonLogout})
+	return err
+}
+
+func stands(snap *rescind.Snapshot) bool {
+	return snap.Found && !snap.Session.Ended() && !snap.Cutoffs.Passed(snap.Session.Birth)
+}
+
+func mustStand(t testing.TB, s *Store, id rescind.SessionID, want bool) {
+	t.Helper()
+	snap, err := s.Lookup(context.Background(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !snap.Found || stands(&snap) != want {
+		t.Fatalf("the session stands: %t, want %t: %+v", stands(&snap), want, snap)
+	}
+}
+
+// methods is one call of each, for a session that is there.
+func methods(s *Store, r rescind.Session) map[string]func(context.Context) error {
+	only := func(_ any, err error) error { return err }
+	return map[string]func(context.Context) error{
+		"Create": func(ctx context.Context) error {
+			return only(s.Create(ctx, rescind.Creation{Session: benchSession(1<<40, r.CreatedAt)}))
+		},
+		"Lookup":  func(ctx context.Context) error { return only(s.Lookup(ctx, r.ID)) },
+		"Replace": func(ctx context.Context) error { return s.Replace(ctx, rescind.Replacement{Session: r}) },
+		"End":     func(ctx context.Context) error { return logoutErr(s, ctx, r.ID) },
+		"MoveCutoff of a subject": func(ctx context.Context) error {
+			return only(s.MoveCutoff(ctx, rescind.CutoffMove{Kind: rescind.EndSubject, Tag: r.ID.Tag(), At: r.CreatedAt}))
+		},
+		"MoveCutoff of all": func(ctx context.Context) error {
+			return only(s.MoveCutoff(ctx, rescind.CutoffMove{Kind: rescind.EndAll, At: r.CreatedAt}))
+		},
+		"Touch":         func(ctx context.Context) error { return s.Touch(ctx, r.ID, r.CreatedAt) },
+		"List":          func(ctx context.Context) error { return only(s.List(ctx, rescind.ListQuery{Limit: 10})) },
+		"Feed":          func(ctx context.Context) error { return only(s.Feed(ctx, 0, 10)) },
+		"Events":        func(ctx context.Context) error { return only(s.Events(ctx, rescind.EventQuery{})) },
+		"Config":        func(ctx context.Context) error { return only(s.Config(ctx)) },
+		"ConfigVersion": func(ctx context.Context) error { return only(s.ConfigVersion(ctx)) },
+		"Configure":     func(ctx context.Context) error { return only(s.Configure(ctx, rescind.Change{Expect: 1 << 40})) },
+		"Purge": func(ctx context.Context) error {
+			return only(s.Purge(ctx, rescind.PurgeStep{Limit: 10, Drop: func(*rescind.Snapshot) bool { return false }}))
+		},
+	}
+}
+
+func logoutErr(s *Store, ctx context.Context, id rescind.SessionID) error {
+	_, err := s.End(ctx, rescind.End{Session: id, At: s.Now(), Reason: rescind.ReasonLogout})
+	return err
+}
+
+// mustEndInTime calls every method, many times at once, and fails if one does not
+// return ErrUnavailable, or not in time.
+func mustEndInTime(t *testing.T, s *Store, r rescind.Session) {
+	t.Helper()
+	var wg sync.WaitGroup
+	for name, call := range methods(s, r) {
+		for range 20 {
+			wg.Go(func() {
+				begun := time.Now()
+				err := call(context.Background())
+				took := time.Since(begun)
+				if !errors.Is(err, rescind.ErrUnavailable) || errors.Is(err, rescind.ErrInactive) {
+					t.Errorf("%s: want ErrUnavailable, got %v", name, err)
+				}
+				if took > patience+patience/2 { // on a busy machine
+					t.Errorf("%s took %s of %s", name, took, patience)
+				}
+			})
+		}
+	}
+	wg.Wait()
+}
+
+// TestEveryCallEndsInTime: whatever way a server has of not answering, no call
+// waits longer than the time-out; and when it answers again, so does the store, at
+// the first call.
+func TestEveryCallEndsInTime(t *testing.T) {
+	t.Run("frozen", func(t *testing.T) {
+		server := redis.Start(t)
+		s := impatient(t, server.URL())
+		r := login(t, s, 1)
+		server.Freeze()
+		for range 3 { // longer than a connection is kept
+			mustEndInTime(t, s, r)
+		}
+		server.Thaw()
+		mustStand(t, s, login(t, s, 2).ID, true)
+	})
+	t.Run("gone", func(t *testing.T) {
+		server := redis.Start(t)
+		s := impatient(t, server.URL())
+		r, ended := login(t, s, 1), login(t, s, 2)
+		if err := logout(s, ended.ID); err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			server.Kill()
+			mustEndInTime(t, s, r)
+			server.Restart()
+			mustStand(t, s, r.ID, true)
+			mustStand(t, s, ended.ID, false)
+			if err := logout(s, login(t, s, 3).ID); err != nil {
+				t.Fatal(err)
+			}
+			server.Restart()
+			if err := logout(s, login(t, s, 3).ID); err != nil { // a write is the first
+				t.Fatal(err)
+			}
+		}
+	})
+	t.Run("black hole", func(t *testing.T) {
+		server := redis.Start(t)
+		p := startProxy(t, server.Addr())
+		s := impatient(t, "redis://"+p.addr())
+		r := login(t, s, 1)
+		for range 2 {
+			p.hole.Store(true)
+			for range 2 {
+				mustEndInTime(t, s, r)
+			}
+			p.hole.Store(false)
+			mustStand(t, s, login(t, s, 2).ID, true)
+		}
+	})
+	t.Run("cluster", func(t *testing.T) {
+		c := redis.StartCluster(t)
+		s := impatient(t, c.URL())
+		for range 2 {
+			r := login(t, s, 1)
+			for _, m := range c.Masters {
+				m.Freeze()
+			}
+			mustEndInTime(t, s, r)
+			for _, m := range c.Masters {
+				m.Thaw()
+			}
+			c.Await(t)
+			mustStand(t, s, login(t, s, 2).ID, true)
+		}
+		for _, m := range c.Masters {
+			m.Restart()
+		}
+		c.Await(t)
+		mustStand(t, s, login(t, s, 2).ID, true)
+	})
+}
+
+// TestOneFrozenMasterLeavesTheOthers: what lies on other masters is served, at
+// least until the cluster itself gives up.
+func TestOneFrozenMasterLeavesTheOthers(t *testing.T) {
+	c := redis.StartCluster(t)
+	s := impatient(t, c.URL())
+	var all []rescind.Session
+	for i := range byte(48) {
+		all = append(all, login(t, s, i))
+	}
+	c.Masters[1].Freeze()
+	var up, down atomic.Int64
+	var wg sync.WaitGroup
+	for _, r := range all {
+		wg.Go(func() {
+			begun := time.Now()
+			snap, err := s.Lookup(context.Background(), r.ID)
+			switch {
+			case err == nil && stands(&snap) && time.Since(begun) < patience/2:
+				up.Add(1)
+			case errors.Is(err, rescind.ErrUnavailable):
+				down.Add(1)
+			default:
+				t.Errorf("%+v after %s: %v", snap, time.Since(begun), err)
+			}
+		})
+	}
+	wg.Wait()
+	if up.Load() == 0 || down.Load() == 0 {
+		t.Errorf("%d sessions were served and %d were not", up.Load(), down.Load())
+	}
+	c.Masters[1].Thaw()
+	c.Await(t)
+	for _, r := range all {
+		mustStand(t, s, r.ID, true)
+	}
+}
+
+// TestARevocationSurvivesACrash: the server is killed again and again while
+// sessions end. What was acknowledged stays, and so does what a reader has seen.
+func TestARevocationSurvivesACrash(t *testing.T) {
+	server := redis.Start(t)
+	s := impatient(t, server.URL())
+	for round := range 4 {
+		var all []rescind.Session
+		for i := range 400 {
+			all = append(all, login(t, s, byte(i)))
+		}
+		told := make([]atomic.Bool, len(all))
+		var wg sync.WaitGroup
+		var next, ended atomic.Int64
+		for range 8 {
+			wg.Go(func() {
+				for i := next.Add(1) - 1; i < int64(len(all)); i = next.Add(1) - 1 {
+					if logout(s, all[i].ID) == nil {
+						told[i].Store(true)
+						ended.Add(1)
+					}
+				}
+			})
+			wg.Go(func() {
+				for next.Load() < int64(len(all)) {
+					i := min(next.Load(), int64(len(all))-1)
+					if snap, err := s.Lookup(context.Background(), all[i].ID); err == nil && !stands(&snap) {
+						told[i].Store(true)
+					}
+				}
+			})
+		}
+		for ended.Load() < int64(50*(round+1)) {
+			time.Sleep(time.Millisecond)
+		}
+		server.Kill()
+		next.Store(int64(len(all)))
+		wg.Wait()
+		server.Restart()
+		n := 0
+		for i := range all {
+			if told[i].Load() {
+				n++
+				mustStand(t, s, all[i].ID, false)
+			}
+		}
+		if n < 50*(round+1) {
+			t.Fatalf("only %d ends were told", n)
+		}
+	}
+}
+
+// TestTheLedgerIsGone: a server that comes back without its data must not say that
+// every token is unknown, and nobody makes a new ledger over it unasked.
+func TestTheLedgerIsGone(t *testing.T) {
+	server := redis.Start(t)
+	s := impatient(t, server.URL())
+	r := login(t, s, 1)
+	server.Do("FLUSHALL")
+	mustEndInTime(t, s, r)
+	select {
+	case <-s.Failed():
+	default:
+		t.Error("the store does not say that it has failed")
+	}
+	fresh := impatient(t, server.URL())
+	mustStand(t, fresh, login(t, fresh, 1).ID, true)
+
+	// Half a ledger is no place for a new one.
+	server.Do("DEL", configKey)
+	if s, err := Open(server.URL(), Options{}); err == nil || !strings.Contains(err.Error(), "damaged") {
+		t.Errorf("opened %v over half a ledger: %v", s, err)
+	}
+}
+
+// proxy is a way to a server that can swallow everything.
+type proxy struct {
+	l    net.Listener
+	to   string
+	hole atomic.Bool
+}
+
+func startProxy(t testing.TB, to string) *proxy {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &proxy{l: l, to: to}
+	ctx, stop := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	t.Cleanup(func() {
+		stop()
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+		wg.Wait()
+	})
+	wg.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() { p.serve(ctx, &wg, c) })
+		}
+	})
+	return p
+}
+
+func (p *proxy) addr() string { return p.l.Addr().String() }
+
+// serve copies both ways. What comes while the hole is open is held, as packets
+// are that get lost and sent again; a connection opened meanwhile hears nothing.
+func (p *proxy) serve(ctx context.Context, wg *sync.WaitGroup, c net.Conn) {
+	up, err := net.Dial("tcp", p.to)
+	if err != nil {
+		_ = c.Close() // there is nothing behind it
+		return
+	}
+	ctx, done := context.WithCancel(ctx)
+	pipe := func(to, from net.Conn) {
+		defer done()
+		b := make([]byte, 64<<10)
+		for {
+			n, err := from.Read(b)
+			for p.hole.Load() && ctx.Err() == nil {
+				time.Sleep(time.Millisecond)
+			}
+			if _, werr := to.Write(b[:n]); err != nil || werr != nil {
+				return
+			}
+		}
+	}
+	wg.Go(func() { pipe(up, c) })
+	wg.Go(func() { pipe(c, up) })
+	<-ctx.Done()
+	_, _ = c.Close(), up.Close() // whichever ends it
+}
