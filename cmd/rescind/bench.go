@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rescind/rescind"
+	"github.com/rescind/rescind/store"
 )
 
 // ledger is what is measured: an Authority, or the client of a remote one.
@@ -121,27 +122,27 @@ func benchStore(ctx context.Context, disk string) (*rescind.Authority, func(), e
 	}
 	remove := func() { _ = os.RemoveAll(folder) } // its name says what is left
 	conf := defaults()
-	conf.Store = storeURL("pebble:" + filepath.Join(folder, "data"))
+	conf.Store = store.URL("pebble:" + filepath.Join(folder, "data"))
 	if err := conf.complete(); err != nil {
 		remove()
 		return nil, nil, err
 	}
 	log := slog.New(slog.DiscardHandler)
-	store, err := conf.Store.open(log)
+	ledger, err := openStore(conf.Store, log)
 	if err != nil {
 		remove()
 		return nil, nil, err
 	}
 	none := func(string) (string, bool) { return "", false }
-	authority, _, err := conf.authority(ctx, store, log, none)
+	authority, _, err := conf.authority(ctx, ledger, log, none)
 	if err != nil {
-		err = errors.Join(err, store.Close())
+		err = errors.Join(err, ledger.Close())
 		remove()
 		return nil, nil, err
 	}
 	return authority, func() {
 		authority.Close()
-		_ = store.Close() // it is thrown away
+		_ = ledger.Close() // it is thrown away
 		remove()
 	}, nil
 }

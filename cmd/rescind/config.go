@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/rescind/rescind"
+	"github.com/rescind/rescind/store"
 )
 
 // config is the configuration of a server and, in its tags, the documentation of
@@ -23,17 +24,17 @@ import (
 //
 // No secret has a place in it. Secrets come from files or the environment.
 type config struct {
-	Listen          string   `yaml:"listen" flag:"listen" env:"RESCIND_LISTEN" doc:"Address to serve on. Port 0 takes a free one."`
-	ListenGRPC      string   `yaml:"listen_grpc" flag:"listen-grpc" env:"RESCIND_LISTEN_GRPC" doc:"Address to answer Envoy's ext_authz on, by gRPC, as in 127.0.0.1:8471. Default: none. What holds for listen holds here: TLS, or loopback, or insecure_http. Envoy's checks are those of forward_auth."`
-	Issuer          string   `yaml:"issuer" flag:"issuer" env:"RESCIND_ISSUER" doc:"The iss of every token: the URL under which applications reach this server. Default on loopback: http://, or https:// with TLS, and the address. Elsewhere required. Stored at the first start; a different one later is refused."`
-	Audience        string   `yaml:"audience" flag:"audience" env:"RESCIND_AUDIENCE" doc:"Audience of sessions and checks that name none. Default: the issuer."`
-	Store           storeURL `yaml:"store" flag:"store" env:"RESCIND_STORE" doc:"Where the ledger is kept: pebble:PATH, the embedded store, or postgres://…, redis://… or rediss://… for many nodes. A URL that holds a password belongs in the environment; it is printed without."`
-	MasterKeyFile   string   `yaml:"master_key_file" flag:"master-key-file" doc:"File with the master key, base64 of 32 bytes, outside the data folder. Made at the first start. Default: PATH.keys/master.key beside the data folder. RESCIND_MASTER_KEY gives the key itself. Keep a copy of it elsewhere: without it the store is lost."`
-	AdminSecretFile string   `yaml:"admin_secret_file" flag:"admin-secret-file" doc:"File with the secret of the client admin, 32 to 256 characters. Made at the first start. Default: PATH.keys/admin.secret beside the data folder. RESCIND_ADMIN_SECRET gives the secret itself. What stands there is in force after each start."`
-	AppSecretFile   string   `yaml:"app_secret_file" flag:"app-secret-file" doc:"File with the secret of the client app, which the first start makes. Default: PATH.keys/app.secret beside the data folder, made at the first start. On a shared store there is no default, and without a secret no such client. RESCIND_APP_SECRET gives the secret itself."`
-	WitnessFile     string   `yaml:"witness_file" flag:"witness-file" env:"RESCIND_WITNESS_FILE" doc:"File in which this node remembers the newest that the store told it, so that a store that went back in time is noticed after a restart. Outside the data folder, and in no backup. Default: PATH.keys/witness.json beside the data folder, rescind.witness with a shared store."`
-	InsecureHTTP    bool     `yaml:"insecure_http" flag:"insecure-http" env:"RESCIND_INSECURE_HTTP" doc:"Serve plain HTTP, and gRPC, on an address that is not loopback: only behind a proxy that ends TLS. Tokens and secrets pass in the clear."`
-	TLS             tlsFiles `yaml:"tls"`
+	Listen          string    `yaml:"listen" flag:"listen" env:"RESCIND_LISTEN" doc:"Address to serve on. Port 0 takes a free one."`
+	ListenGRPC      string    `yaml:"listen_grpc" flag:"listen-grpc" env:"RESCIND_LISTEN_GRPC" doc:"Address to answer Envoy's ext_authz on, by gRPC, as in 127.0.0.1:8471. Default: none. What holds for listen holds here: TLS, or loopback, or insecure_http. Envoy's checks are those of forward_auth."`
+	Issuer          string    `yaml:"issuer" flag:"issuer" env:"RESCIND_ISSUER" doc:"The iss of every token: the URL under which applications reach this server. Default on loopback: http://, or https:// with TLS, and the address. Elsewhere required. Stored at the first start; a different one later is refused."`
+	Audience        string    `yaml:"audience" flag:"audience" env:"RESCIND_AUDIENCE" doc:"Audience of sessions and checks that name none. Default: the issuer."`
+	Store           store.URL `yaml:"store" flag:"store" env:"RESCIND_STORE" doc:"Where the ledger is kept: pebble:PATH, the embedded store, or postgres://…, redis://… or rediss://… for many nodes. A URL that holds a password belongs in the environment; it is printed without."`
+	MasterKeyFile   string    `yaml:"master_key_file" flag:"master-key-file" doc:"File with the master key, base64 of 32 bytes, outside the data folder. Made at the first start. Default: PATH.keys/master.key beside the data folder. RESCIND_MASTER_KEY gives the key itself. Keep a copy of it elsewhere: without it the store is lost."`
+	AdminSecretFile string    `yaml:"admin_secret_file" flag:"admin-secret-file" doc:"File with the secret of the client admin, 32 to 256 characters. Made at the first start. Default: PATH.keys/admin.secret beside the data folder. RESCIND_ADMIN_SECRET gives the secret itself. What stands there is in force after each start."`
+	AppSecretFile   string    `yaml:"app_secret_file" flag:"app-secret-file" doc:"File with the secret of the client app, which the first start makes. Default: PATH.keys/app.secret beside the data folder, made at the first start. On a shared store there is no default, and without a secret no such client. RESCIND_APP_SECRET gives the secret itself."`
+	WitnessFile     string    `yaml:"witness_file" flag:"witness-file" env:"RESCIND_WITNESS_FILE" doc:"File in which this node remembers the newest that the store told it, so that a store that went back in time is noticed after a restart. Outside the data folder, and in no backup. Default: PATH.keys/witness.json beside the data folder, rescind.witness with a shared store."`
+	InsecureHTTP    bool      `yaml:"insecure_http" flag:"insecure-http" env:"RESCIND_INSECURE_HTTP" doc:"Serve plain HTTP, and gRPC, on an address that is not loopback: only behind a proxy that ends TLS. Tokens and secrets pass in the clear."`
+	TLS             tlsFiles  `yaml:"tls"`
 
 	Lifetimes   lifetimes   `yaml:"lifetimes"`
 	Sessions    limits      `yaml:"sessions"`

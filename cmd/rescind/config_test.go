@@ -170,7 +170,7 @@ func TestWrongConfigurationsAreRefused(t *testing.T) {
 		"bad duration":         {file: "retention: forever\n", want: "a duration is written as in"},
 		"postgres":             {args: []string{"--store", "postgres://user:hunter2@db/x"}, want: "nodes that share a store share its master key"},
 		"redis":                {args: []string{"--store", "rediss://:hunter2@db"}, want: "nodes that share a store share its master key"},
-		"no such store":        {args: []string{"--store", "file.db"}, want: "store: it is pebble:PATH"},
+		"no such store":        {args: []string{"--store", "file.db"}, want: "it is pebble:PATH"},
 		"open address":         {args: []string{"--listen", ":8470", "--issuer", "https://x.example"}, want: "is not loopback and there is no TLS"},
 		"no issuer":            {args: []string{"--listen", ":8470", "--insecure-http"}, want: "issuer: on an address that is not loopback it is required"},
 		"half of TLS":          {args: []string{"--tls-cert-file", "x"}, want: "go together"},

@@ -42,7 +42,7 @@ func (c *config) master(ctx context.Context, store rescind.Store) (keys.Master, 
 	if err != nil {
 		return keys.Master{}, fmt.Errorf("%w: store: %w", rescind.ErrUnavailable, err)
 	}
-	if len(stored.Documents) == 0 && c.Store.embedded() {
+	if len(stored.Documents) == 0 && c.Store.Embedded() {
 		if err := privateFolder(filepath.Dir(c.MasterKeyFile)); err != nil {
 			return keys.Master{}, refusedf("master key: %w\nChoose another place for it by --master-key-file, or give the key itself in RESCIND_MASTER_KEY", err)
 		}
@@ -128,7 +128,7 @@ func (c *config) firstApp(ctx context.Context, a *rescind.Authority) error {
 	case secret != "":
 	case c.AppSecretFile == "":
 		return nil // on a shared store, where nobody has given it one
-	case c.Store.embedded():
+	case c.Store.Embedded():
 		secret, err = obtainSecret(c.AppSecretFile)
 	default:
 		secret, err = readSecret(c.AppSecretFile)
@@ -154,7 +154,7 @@ func (c *config) settleAdmin(ctx context.Context, a *rescind.Authority, admin *r
 	secret, err := c.adminSecret, error(nil)
 	switch {
 	case secret != "":
-	case admin == nil && c.Store.embedded():
+	case admin == nil && c.Store.Embedded():
 		secret, err = obtainSecret(c.AdminSecretFile)
 	case admin == nil:
 		secret, err = readSecret(c.AdminSecretFile)

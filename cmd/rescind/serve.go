@@ -113,7 +113,7 @@ func (c *cli) serve(ctx context.Context, config *config) (err error) {
 		options.TracerProvider = traces
 	}
 
-	store, err := config.Store.open(log)
+	store, err := openStore(config.Store, log)
 	if err != nil {
 		return err
 	}
