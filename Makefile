@@ -7,7 +7,7 @@ FUZZTIME ?= 30s
 # The checks of `make test` run in their written order, also under make -j.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help build demo test gofmt vet staticcheck nocgo rules gotest fuzz test-slow planted bench clean
+.PHONY: help build demo test gofmt vet staticcheck nocgo rules gotest fuzz test-slow planted bench bench-sdk clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -52,6 +52,9 @@ planted: ## remove one safety line after another: the tests must turn red each t
 
 bench: ## side by side with what people would use instead
 	@CGO_ENABLED=0 $(GO) run ./bench
+
+bench-sdk: ## the packages for Node and Python beside bare applications and the recipes with Redis
+	@CGO_ENABLED=0 $(GO) run ./bench sdk
 
 clean: ## delete what was built
 	rm -rf bin tests/e2e/node_modules tests/docs/node_modules sdk/node/node_modules sdk/node/dist sdk/node/test/nest11/node_modules sdk/python/dist

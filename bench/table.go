@@ -140,6 +140,11 @@ func writeTable(w io.Writer, rows []row) error {
 			notes = append(notes, rows[i].Key+": "+n)
 		}
 	}
+	return writeLines(w, lines, notes)
+}
+
+// writeLines prints cells, of which the first line is the head, and notes beneath.
+func writeLines(w io.Writer, lines [][]string, notes []string) error {
 	widths := make([]int, len(lines[0]))
 	for _, cells := range lines {
 		for i, c := range cells {
