@@ -160,11 +160,11 @@ func (c *Cookies) Require(want rescind.Want) func(http.Handler) http.Handler {
 		if bad := c.refuseHost(r); bad != nil {
 			return "", bad
 		}
-		token, bad := bearer(r)
+		sent, bad := bearer(r)
 		cookie, badCookie := one(r, c.access)
 		switch {
 		case badCookie == noCredentials:
-			return token, bad
+			return sent, bad
 		case bad != noCredentials:
 			return "", twoCredentials
 		case badCookie == nil && !c.anyOrigin && c.foreign(r):
@@ -182,6 +182,9 @@ func (c *Cookies) foreign(r *http.Request) bool {
 		unsafe.Method = http.MethodPost
 		r = &unsafe
 	}
+	if len(r.Header["Sec-Fetch-Site"]) > 1 { // no browser says it twice
+		return true
+	}
 	return c.origins.Check(r) != nil
 }
 
@@ -193,12 +196,16 @@ func one(r *http.Request, name string) (string, *denial) {
 		return "", noCredentials
 	case len(found) > 1:
 		return "", twoCredentials
-	case !rescind.WellFormed(found[0].Value):
+	case !token(found[0]):
 		return "", invalidToken
 	default:
 		return found[0].Value, nil
 	}
 }
+
+// token reports whether a cookie's value can be a token, as it came: in quotes,
+// which net/http takes off, it would be a second spelling.
+func token(k *http.Cookie) bool { return !k.Quoted && rescind.WellFormed(k.Value) }
 
 // all returns the tokens in cookies of ours, whatever options set them: at most
 // maxCredentials, those first that nobody else can have planted in such numbers.
@@ -207,7 +214,7 @@ func all(r *http.Request) []string {
 	for _, prefix := range []string{prefixHost, prefixSecure, ""} {
 		for _, name := range []string{prefix + accessName, prefix + refreshName} {
 			for _, k := range r.CookiesNamed(name) {
-				if rescind.WellFormed(k.Value) && !slices.Contains(tokens, k.Value) && len(tokens) < maxCredentials {
+				if token(k) && !slices.Contains(tokens, k.Value) && len(tokens) < maxCredentials {
 					tokens = append(tokens, k.Value)
 				}
 			}
@@ -260,7 +267,7 @@ func (c *Cookies) Login(w http.ResponseWriter, r *http.Request, l rescind.Login)
 		return rescind.SessionID{}, fmt.Errorf("%w: %s", rescind.ErrForbidden, insecureHost.about)
 	}
 	if old := all(r); len(old) > 0 {
-		if err := c.end(r.Context(), old, false); err != nil {
+		if _, err := c.end(r.Context(), old); err != nil {
 			return rescind.SessionID{}, fmt.Errorf("end the session before: %w", err)
 		}
 	}

@@ -18,6 +18,10 @@ import (
 // ended; 503 that the token is as good as before. Neither touches a cookie.
 func (c *Cookies) RefreshHandler() http.Handler {
 	return c.post(func(w http.ResponseWriter, r *http.Request) {
+		if c.foreign(r) {
+			c.guard.deny(w, crossOrigin, "")
+			return
+		}
 		token, bad := one(r, c.refresh)
 		if bad != nil {
 			c.guard.deny(w, bad, "")
@@ -58,10 +62,14 @@ func (c *Cookies) RefreshHandler() http.Handler {
 
 // LogoutHandler ends the session of the cookies and then clears them: POST from
 // this origin, answered by 204 (or 303, see AfterLogout). An expired access
-// token is enough, and so is the refresh token alone; without cookies there is
+// token is enough, and so is the refresh token alone; without any token there is
 // nothing left to end. If a token's end is not certain, the answer is 503 and the
 // cookies stay: without them nobody could try again, and a copy of the token
 // would live on. The session ends even if the browser does not wait.
+//
+// The session of a bearer token and of a refresh_token in the body ends too: who
+// keeps tokens himself, and sends no cookies, may come from any origin. 401 says
+// that such a token is not known, so that another one may still be alive.
 func (c *Cookies) LogoutHandler() http.Handler { return c.logout(false) }
 
 // LogoutAllHandler is LogoutHandler for every session of the subject. It needs a
@@ -71,26 +79,46 @@ func (c *Cookies) LogoutAllHandler() http.Handler { return c.logout(true) }
 
 func (c *Cookies) logout(everywhere bool) http.Handler {
 	return c.post(func(w http.ResponseWriter, r *http.Request) {
-		tokens := all(r)
-		if len(tokens) == 0 && everywhere {
-			c.guard.deny(w, noCredentials, "")
+		own, bad := named(w, r)
+		kept := all(r)
+		browser := len(kept) > 0 || len(own) == 0
+		switch {
+		case bad == badBody && len(kept) > 0, bad == noCredentials: // a form of the application's own
+			bad = nil
+		case bad != nil:
+			c.guard.deny(w, bad, "")
 			return
 		}
-		err := c.end(r.Context(), tokens, everywhere)
-		if everywhere && errors.Is(err, rescind.ErrForbidden) && !errors.Is(err, rescind.ErrUnavailable) {
-			c.guard.deny(w, forbidden, "")
+		switch {
+		case browser && c.foreign(r):
+			bad = crossOrigin
+		case everywhere && len(own)+len(kept) == 0:
+			bad = noCredentials
+		}
+		if bad != nil {
+			c.guard.deny(w, bad, "")
 			return
 		}
-		if err != nil {
+		if everywhere && c.guard.endSubject(w, r, c.sessions, append(own, kept...)) {
+			return
+		}
+		unknown, err := c.end(r.Context(), append(own, kept...))
+		switch {
+		case err != nil:
 			c.guard.refuse(w, r, err, "")
 			return
-		}
-		c.clear(w)
-		if c.clearSite {
-			w.Header().Set("Clear-Site-Data", `"cache", "storage"`)
+		case !everywhere && slices.ContainsFunc(own, func(t string) bool { return slices.Contains(unknown, t) }):
+			c.guard.deny(w, invalidToken, "")
+			return
 		}
 		w.Header().Set("Cache-Control", "no-store")
-		if c.after == "" {
+		if browser {
+			c.clear(w)
+			if c.clearSite {
+				w.Header().Set("Clear-Site-Data", `"cache", "storage"`)
+			}
+		}
+		if !browser || c.after == "" {
 			w.WriteHeader(http.StatusNoContent)
 			return
 		}
@@ -99,37 +127,74 @@ func (c *Cookies) logout(everywhere bool) http.Handler {
 	})
 }
 
-// end ends the session of every one of tokens: usually that is one, but where
-// they come from two logins, both must end. When it returns nil, none of them
-// passes again, and refreshes under way write no cookies. One that fails does not
-// keep the others from ending.
-func (c *Cookies) end(ctx context.Context, tokens []string, everywhere bool) error {
-	ctx = context.WithoutCancel(ctx) // the user has asked for it, and may leave now
-	if everywhere {
-		if err := c.endSubject(ctx, tokens); err != nil {
-			return err
-		}
-	}
-	var failed error
-	for _, token := range tokens {
-		if _, err := c.sessions.Logout(ctx, token, false); err != nil && !dead(err) {
-			failed = errors.Join(failed, err)
-		}
-	}
-	if failed == nil {
+// end ends the session of every one of tokens and forbids refreshes under way to
+// write cookies.
+func (c *Cookies) end(ctx context.Context, tokens []string) (unknown []string, err error) {
+	if unknown, err = end(ctx, c.sessions, tokens); err == nil {
 		c.flights.end(tokens)
 	}
-	return failed
+	return unknown, err
+}
+
+// end ends the session of every one of tokens: usually that is one, but where
+// they come from two logins, both must end. When it returns no error, none of
+// them passes again; those that are unknown never did. One that fails does not
+// keep the others from ending.
+func end(ctx context.Context, s Sessions, tokens []string) (unknown []string, err error) {
+	ctx = context.WithoutCancel(ctx) // the user has asked for it, and may leave now
+	for _, token := range tokens {
+		switch _, failed := s.Logout(ctx, token, false); {
+		case failed == nil:
+		case dead(failed):
+			unknown = append(unknown, token)
+		default:
+			err = errors.Join(err, failed)
+		}
+	}
+	return unknown, err
 }
 
 // endSubject ends all sessions of the subject with the first token that stands.
-func (c *Cookies) endSubject(ctx context.Context, tokens []string) error {
+// It reports whether that failed, and then it has answered.
+func (g *Guard) endSubject(w http.ResponseWriter, r *http.Request, s Sessions, tokens []string) (failed bool) {
+	var err error = rescind.ErrInactive
 	for _, token := range tokens {
-		if _, err := c.sessions.Logout(ctx, token, true); err == nil || !dead(err) {
-			return err
+		if _, err = s.Logout(context.WithoutCancel(r.Context()), token, true); err == nil || !dead(err) {
+			break
 		}
 	}
-	return rescind.ErrInactive
+	switch {
+	case err == nil:
+		return false
+	case errors.Is(err, rescind.ErrForbidden) && !errors.Is(err, rescind.ErrUnavailable):
+		g.deny(w, forbidden, "")
+	default:
+		g.refuse(w, r, err, "")
+	}
+	return true
+}
+
+// named returns the tokens that a request names itself: as a bearer token, and as
+// the refresh_token in the body. A body that cannot be read says nothing if there
+// is a token beside it.
+func named(w http.ResponseWriter, r *http.Request) ([]string, *denial) {
+	var tokens []string
+	token, bad := bearer(r)
+	switch bad {
+	case nil:
+		tokens = append(tokens, token)
+	case noCredentials:
+	default:
+		return nil, bad
+	}
+	inBody, badBody := bodyToken(w, r)
+	switch {
+	case badBody == nil:
+		return append(tokens, inBody), nil
+	case badBody == invalidToken || bad != nil:
+		return nil, badBody
+	}
+	return tokens, nil
 }
 
 // dead reports whether err says for certain that a token does not stand.
@@ -137,7 +202,7 @@ func dead(err error) bool {
 	return errors.Is(err, rescind.ErrInactive) && !errors.Is(err, rescind.ErrUnavailable)
 }
 
-// post lets POST requests from this origin pass.
+// post lets POST requests pass.
 func (c *Cookies) post(next http.HandlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		bad := c.refuseHost(r)
@@ -145,8 +210,6 @@ func (c *Cookies) post(next http.HandlerFunc) http.Handler {
 		case bad != nil:
 		case r.Method != http.MethodPost:
 			bad = onlyPost // a link or an image must not log anybody out
-		case c.foreign(r):
-			bad = crossOrigin
 		}
 		if bad != nil {
 			c.guard.deny(w, bad, "")

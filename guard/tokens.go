@@ -85,9 +85,10 @@ func (t *Tokens) RefreshHandler() http.Handler {
 	})
 }
 
-// LogoutHandler ends the session of the bearer token, or else of the
-// refresh_token in the body, and answers 204. An expired token is enough. On 503
-// the outcome is unknown: the token is what the user can try again with.
+// LogoutHandler ends the session of the bearer token, and that of the
+// refresh_token in the body, and answers 204. An expired token is enough. 401 says
+// that one of them is not known, so that another may still be alive. On 503 the
+// outcome is unknown: the token is what the user can try again with.
 func (t *Tokens) LogoutHandler() http.Handler { return t.logout(false) }
 
 // LogoutAllHandler is LogoutHandler for every session of the subject. It needs a
@@ -96,24 +97,23 @@ func (t *Tokens) LogoutAllHandler() http.Handler { return t.logout(true) }
 
 func (t *Tokens) logout(everywhere bool) http.Handler {
 	return t.post(func(w http.ResponseWriter, r *http.Request) {
-		token, bad := bearer(r)
-		if bad == noCredentials {
-			token, bad = bodyToken(w, r)
-		}
+		tokens, bad := named(w, r)
 		if bad != nil {
 			t.deny(w, bad, "")
 			return
 		}
-		// The user has asked for it, and may leave now.
-		_, err := t.ledger.Logout(context.WithoutCancel(r.Context()), token, everywhere)
+		if everywhere && t.endSubject(w, r, t.ledger, tokens) {
+			return
+		}
+		unknown, err := end(r.Context(), t.ledger, tokens)
 		switch {
-		case err == nil:
+		case err != nil:
+			t.refuse(w, r, err, "")
+		case !everywhere && len(unknown) > 0:
+			t.deny(w, invalidToken, "")
+		default:
 			w.Header().Set("Cache-Control", "no-store")
 			w.WriteHeader(http.StatusNoContent)
-		case errors.Is(err, rescind.ErrForbidden) && everywhere && !errors.Is(err, rescind.ErrUnavailable):
-			t.deny(w, forbidden, "")
-		default:
-			t.refuse(w, r, err, "")
 		}
 	})
 }

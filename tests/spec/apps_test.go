@@ -40,12 +40,10 @@ func languages(t *testing.T, root string) []language {
 		return process(env, "node", append([]string{"--max-http-header-size=65536"}, args...)...)
 	}
 	return []language{
-		// Package guard keeps the tokens of browsers. Refreshes by other clients go to
-		// the server, or to a route that the application writes with package client.
-		{"Go", []string{"body"}, goApp},
+		{"Go", []string{"native"}, goApp},
 		{"Express", nil, node("express.mjs")},
-		{"NestJS", []string{"after_logout", "audience"}, node("nestjs.mjs", "express")},
-		{"NestJS over Fastify", []string{"after_logout", "audience"}, node("nestjs.mjs", "fastify")},
+		{"NestJS", []string{"after_logout", "audience", "own_headers"}, node("nestjs.mjs", "express")},
+		{"NestJS over Fastify", []string{"after_logout", "audience", "own_headers"}, node("nestjs.mjs", "fastify")},
 		{"Flask", nil, process(env, python(), "flask_app.py")},
 	}
 }
@@ -145,15 +143,9 @@ func goApp(t *testing.T, url, secret string, a *app) string {
 	c, err := client.New(client.Options{Server: url, ID: a.client(), Secret: rescind.Secret(secret), Audience: a.Audience, Timeout: timeout, WriteTimeout: timeout})
 	must(t, err)
 	t.Cleanup(c.Close)
-	g := guard.New(c, guard.Options{})
+	tokens := guard.NewTokens(c, guard.TokenOptions{})
 	mux := http.NewServeMux()
-	require, loggedIn := g.Require, func(w http.ResponseWriter, r *http.Request, l rescind.Login) error {
-		grant, err := c.Issue(r.Context(), l)
-		if err == nil {
-			write(w, grant)
-		}
-		return err
-	}
+	login, require := tokens.Login, tokens.Require
 	if len(a.Cookies) > 0 {
 		var o guard.CookieOptions
 		if string(a.Cookies) != "true" {
@@ -167,16 +159,27 @@ func goApp(t *testing.T, url, secret string, a *app) string {
 			must(t, err)
 			must(t, strict(text, &o))
 		}
-		cookies, err := guard.NewCookies(c, g, o)
+		cookies, err := guard.NewCookies(c, tokens.Guard, o)
 		must(t, err)
 		require = cookies.Require
-		loggedIn = func(w http.ResponseWriter, r *http.Request, l rescind.Login) error {
-			_, err := cookies.Login(w, r, l)
-			return err
+		login = func(w http.ResponseWriter, r *http.Request, l rescind.Login) {
+			switch _, err := cookies.Login(w, r, l); {
+			case errors.Is(err, rescind.ErrUnavailable):
+				w.Header().Set("Retry-After", "1")
+				http.Error(w, "try again", http.StatusServiceUnavailable)
+			case errors.Is(err, rescind.ErrForbidden):
+				http.Error(w, "forbidden", http.StatusForbidden)
+			case err != nil:
+				http.Error(w, "server error", http.StatusInternalServerError)
+			}
 		}
 		mux.Handle("/auth/refresh", cookies.RefreshHandler())
 		mux.Handle("/auth/logout", cookies.LogoutHandler())
 		mux.Handle("/auth/logout-all", cookies.LogoutAllHandler())
+	} else {
+		mux.Handle("/auth/refresh", tokens.RefreshHandler())
+		mux.Handle("/auth/logout", tokens.LogoutHandler())
+		mux.Handle("/auth/logout-all", tokens.LogoutAllHandler())
 	}
 	mux.HandleFunc("POST /auth/login", func(w http.ResponseWriter, r *http.Request) {
 		var said struct {
@@ -187,16 +190,7 @@ func goApp(t *testing.T, url, secret string, a *app) string {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		login := rescind.Login{Subject: said.Subject, Scope: said.Scope, AccessLifetime: time.Duration(said.ExpiresIn) * time.Second}
-		switch err := loggedIn(w, r, login); {
-		case errors.Is(err, rescind.ErrUnavailable):
-			w.Header().Set("Retry-After", "1")
-			http.Error(w, "try again", http.StatusServiceUnavailable)
-		case errors.Is(err, rescind.ErrForbidden):
-			http.Error(w, "forbidden", http.StatusForbidden)
-		case err != nil:
-			http.Error(w, "server error", http.StatusInternalServerError)
-		}
+		login(w, r, rescind.Login{Subject: said.Subject, Scope: said.Scope, AccessLifetime: time.Duration(said.ExpiresIn) * time.Second})
 	})
 	me := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		access, _ := guard.From(r.Context())

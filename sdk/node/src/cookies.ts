@@ -127,8 +127,8 @@ export class CookieJar {
     if (sites.length === 1 && (sites[0] === 'same-origin' || sites[0] === 'none')) return false
     if (sites.length === 0 || sites[0] === '') {
       if (!origin) return false
-      const host = origin.split('://')[1]
-      if (host && host.toLowerCase() === hostOf(request).toLowerCase()) return false
+      const host = /^[a-z][a-z0-9+.-]*:\/\/(.+)$/.exec(origin)?.[1]
+      if (host && host === hostOf(request)) return false
     }
     return !this.#trusted.has(origin)
   }

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { type Answer, type DenialName, deny, noStore, quotable } from './answers.js'
 import { CookieJar, type CookieOptions } from './cookies.js'
 import { ForbiddenError, ForeignError, InactiveError, InvalidError, ScopeError, UnavailableError } from './errors.js'
-import { type Found, type Request, bearer, bodyToken, cookie, header, values } from './request.js'
+import { type Found, type Request, bearer, bodyToken, cookie, header } from './request.js'
 import type { Response } from './response.js'
 import { type Access, type Checker, type Grant, type Login, type Sessions, type Want, words } from './values.js'
 
@@ -125,11 +125,13 @@ export class Flows {
     return this.#post(request, async () => {
       const jar = this.#jar
       const kept: Found = jar ? cookie(request, jar.refresh) : { denied: 'noCredentials' }
-      if (!jar || kept.denied === 'noCredentials') {
-        const sent = await bodyToken(request)
-        if (sent.denied) return this.#deny(sent.denied)
-        return { status: 200, headers: noStore, body: await this.#sessions.refresh(sent.token) }
+      const sent = await bodyToken(request)
+      if (kept.denied === 'noCredentials') {
+        if (sent.token !== undefined) return { status: 200, headers: noStore, body: await this.#sessions.refresh(sent.token) }
+        return this.#deny(jar?.isForeign(request) ? 'crossOrigin' : sent.denied)
       }
+      if (sent.token !== undefined) return this.#deny('twoCredentials')
+      if (!jar || jar.isForeign(request)) return this.#deny('crossOrigin')
       if (kept.denied) return this.#deny(kept.denied)
       const flight = new Flight(jar.all(request), response)
       this.#flights.add(flight)
@@ -161,29 +163,33 @@ export class Flows {
   logout(request: Request, response: Response, everywhere: boolean): Promise<Answer> {
     return this.#post(request, async () => {
       const jar = this.#jar
-      const tokens = jar?.all(request) ?? []
-      const fromBrowser = tokens.length > 0
       const sent = bearer(request)
-      if (sent.denied === undefined) tokens.push(sent.token)
-      else if (sent.denied !== 'noCredentials') return this.#deny(sent.denied)
-      if (tokens.length === 0) {
-        const inBody = await bodyToken(request)
-        if (inBody.denied === undefined) tokens.push(inBody.token)
-        else if (inBody.denied === 'invalidToken' || !jar || everywhere) return this.#deny(inBody.denied)
-      }
+      if (sent.denied !== undefined && sent.denied !== 'noCredentials') return this.#deny(sent.denied)
+      const inBody = await bodyToken(request)
+      if (inBody.denied === 'invalidToken') return this.#deny(inBody.denied)
+      const own = [sent.token, inBody.token].filter(token => token !== undefined)
+      const kept = jar?.all(request) ?? []
+      const tokens = [...own, ...kept]
+      // A body that cannot be read says nothing if there is a token beside it.
+      if (tokens.length === 0 && inBody.denied === 'badBody') return this.#deny(inBody.denied)
+      const browser = kept.length > 0 || own.length === 0 ? jar : undefined
+      if (browser?.isForeign(request)) return this.#deny('crossOrigin')
+      if (tokens.length === 0 && (!jar || everywhere)) return this.#deny('noCredentials')
       try {
         if (everywhere) await this.#endSubject(tokens)
       } catch (err) {
         if (err instanceof ForbiddenError) return this.#deny('forbidden')
         throw err
       }
-      const found = await this.#end(tokens)
-      if (!fromBrowser && tokens.length > 0 && !found) return this.#deny('invalidToken')
+      // A dead cookie has nothing to end. That a token which was sent by name is not
+      // known is worth telling: another one may still be alive.
+      const unknown = await this.#end(tokens)
+      if (!everywhere && own.some(token => unknown.includes(token))) return this.#deny('invalidToken')
       const headers: Record<string, string> = { ...noStore }
-      if (jar) {
-        response.addCookies(jar.clear())
-        if (jar.clearSite) headers['Clear-Site-Data'] = '"cache", "storage"'
-        if (jar.after) return { status: 303, headers: { ...headers, Location: jar.after } }
+      if (browser) {
+        response.addCookies(browser.clear())
+        if (browser.clearSite) headers['Clear-Site-Data'] = '"cache", "storage"'
+        if (browser.after) return { status: 303, headers: { ...headers, Location: browser.after } }
       }
       return { status: 204, headers }
     })
@@ -192,8 +198,8 @@ export class Flows {
   // Ends the session of every one of tokens: usually that is one, but where they
   // come from two logins, both must end. When it returns, none of them passes
   // again, and refreshes under way write no cookies. One that fails does not keep
-  // the others from ending. False says that the server knew none of them.
-  async #end(tokens: string[]): Promise<boolean> {
+  // the others from ending. It returns those that the server does not know.
+  async #end(tokens: string[]): Promise<string[]> {
     const results = await Promise.allSettled(tokens.map(token => this.#sessions.logout(token)))
     const failed = results.filter(r => r.status === 'rejected').map(r => r.reason as unknown)
     const open = failed.find(err => !isDead(err))
@@ -203,7 +209,7 @@ export class Flows {
       if (r.status === 'fulfilled' && r.value.session) names.push(r.value.session)
     }
     for (const flight of this.#flights) flight.endIf(names)
-    return failed.length < tokens.length
+    return tokens.filter((_, i) => results[i]!.status === 'rejected')
   }
 
   // Ends all sessions of the subject with the first token that stands.
@@ -219,14 +225,13 @@ export class Flows {
     throw new InactiveError()
   }
 
-  // Lets POST requests from this origin pass. Who sends a bearer header and no
-  // cookie of ours cannot be a browser that was tricked into it.
+  // Lets POST requests pass. Where cookies are used, next looks at the origin: who
+  // names a token himself cannot be a browser that was tricked into it.
   async #post(request: Request, next: () => Promise<Answer>): Promise<Answer> {
     const jar = this.#jar
     const bad = jar?.refuseHost(request)
     if (bad) return this.#deny(bad)
     if (request.method !== 'POST') return this.#deny('onlyPost') // a link or an image must not log anybody out
-    if (jar?.isForeign(request) && (jar.all(request).length > 0 || values(request, 'authorization').length === 0)) return this.#deny('crossOrigin')
     try {
       return await next()
     } catch (err) {

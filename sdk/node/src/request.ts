@@ -57,11 +57,15 @@ export function cookies(request: Request, name: string): string[] {
   for (const line of values(request, 'cookie')) {
     for (const pair of line.split(';')) {
       const at = pair.indexOf('=')
-      if (at > 0 && pair.slice(0, at).trim() === name) found.push(pair.slice(at + 1).trim())
+      if (at > 0 && trimmed(pair.slice(0, at)) === name) found.push(trimmed(pair.slice(at + 1), /[ \t]+$/))
     }
   }
   return found
 }
+
+// Without spaces and tabs, and no more: trim() also takes off characters with which
+// a sibling subdomain gets a name past the browser that looks like __Host- here.
+function trimmed(text: string, of = /^[ \t]+|[ \t]+$/g): string { return text.replace(of, '') }
 
 /** The value of a cookie that came exactly once. */
 export function cookie(request: Request, name: string): Found {
@@ -92,7 +96,7 @@ export async function bodyToken(request: Request): Promise<Found> {
   if (body === undefined || body === null) return { denied: 'noCredentials' }
   if (typeof body !== 'object' || Array.isArray(body)) return { denied: 'badBody' }
   const token = Object.hasOwn(body, 'refresh_token') ? (body as { refresh_token: unknown }).refresh_token : undefined
-  if (token === undefined || token === '') return { denied: 'noCredentials' }
+  if (token === undefined || token === null || token === '') return { denied: 'noCredentials' }
   if (typeof token !== 'string') return { denied: 'badBody' }
   return wellFormed(token) ? { token } : { denied: 'invalidToken' }
 }

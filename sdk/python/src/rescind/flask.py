@@ -160,17 +160,22 @@ class Rescind:
     def refresh(self) -> Response:
         """Continues the session of the refresh cookie, or of the refresh_token in
         the body, JSON or a form; see Guard.refresh."""
-        return _response(_state().guard.refresh(request.environ, _body_token()))
+        token, unreadable = _body_token()
+        return _response(_state().guard.refresh(request.environ, token, unreadable=unreadable))
 
     def logout(self) -> Response:
         """Ends the session of the request's tokens: cookies, bearer token, or the
         refresh_token in the body; see Guard.logout. The view must not be behind
         token_required: an expired access token is enough."""
-        return _response(_state().guard.logout(request.environ, _body_token()))
+        return self._logout(everywhere=False)
 
     def logout_all(self) -> Response:
         """Ends every session of the subject; see Guard.logout."""
-        return _response(_state().guard.logout(request.environ, _body_token(), everywhere=True))
+        return self._logout(everywhere=True)
+
+    def _logout(self, everywhere: bool) -> Response:
+        token, unreadable = _body_token()
+        return _response(_state().guard.logout(request.environ, token, everywhere=everywhere, unreadable=unreadable))
 
     def sessions(self, limit: int = 1000) -> list[dict[str, Any]]:
         """The active sessions of the current subject ("my devices"), limit of them at
@@ -298,13 +303,25 @@ def _response(answer: Answer) -> Response:
     return response
 
 
-def _body_token() -> str | None:
-    """The refresh token in a small JSON or form body."""
-    if not request.content_length or request.content_length > MAX_BODY:
-        return None
-    said = request.get_json(silent=True) if request.is_json else request.form
-    token = said.get("refresh_token") if isinstance(said, Mapping) else None
-    return token if isinstance(token, str) and token else None
+def _body_token() -> tuple[str | None, bool]:
+    """The refresh token in a small JSON or form body; and whether there is a body
+    that cannot be read, so that nobody knows what it asks for."""
+    if request.content_length is None:
+        return None, "Transfer-Encoding" in request.headers
+    if request.content_length == 0:
+        return None, False
+    if request.content_length > MAX_BODY:
+        return None, True
+    if request.mimetype == "application/json":
+        said = request.get_json(silent=True)
+        tokens = [said["refresh_token"]] if isinstance(said, dict) and "refresh_token" in said else []
+        unreadable = not isinstance(said, dict)
+    else:
+        tokens = request.form.getlist("refresh_token")
+        unreadable = request.mimetype != "application/x-www-form-urlencoded"
+    if unreadable or len(tokens) > 1 or not all(token is None or isinstance(token, str) for token in tokens):
+        return None, True
+    return (tokens[0] or None) if tokens else None, False
 
 
 def _client(app: Flask) -> Client:

@@ -74,6 +74,7 @@ INVALID_TOKEN = _Denial(401, "invalid_token", "the token is expired, revoked or 
 INSUFFICIENT_SCOPE = _Denial(403, "insufficient_scope", "the token lacks a scope that this needs", True)
 TWO_CREDENTIALS = _Denial(400, "invalid_request", "one credential is needed, more than one was sent", True)
 NO_BEARER = _Denial(400, "invalid_request", "the Authorization header holds no bearer token", True)
+BAD_BODY = _Denial(400, "invalid_request", "the body is no JSON object or form with a refresh_token, or is too long")
 FORBIDDEN = _Denial(403, "forbidden", "this is not allowed")
 CROSS_ORIGIN = _Denial(403, "cross_origin", "the request comes from another origin")
 INSECURE_HOST = _Denial(403, "insecure_host", "cookies without protection are for loopback addresses only")
@@ -265,22 +266,22 @@ class Guard:
             raise Invalid(COOKIE_TOO_LONG.about)
         return grant, _json(200, {"expires_in": grant.expires_in}, ours.set(grant))
 
-    def refresh(self, environ: Environ, token: str | None = None) -> Answer:
+    def refresh(self, environ: Environ, token: str | None = None, *, unreadable: bool = False) -> Answer:
         """Continues a session: that of the refresh cookie, or that of the token
-        which the request's body held. POST only, with a cookie only from this
-        origin. 200 brings new cookies and {"expires_in": …}, or the new tokens;
+        which the request's body held; unreadable says that there is a body in which
+        none could be looked for. POST only, with a cookie only from this origin. 200 brings new cookies and {"expires_in": …}, or the new tokens;
         parallel requests with one refresh token all get its one successor. 401
         says that the session has ended, 503 that the token is as good as before.
         Neither touches a cookie: the answer may reach the browser after that of a
         parallel request which brought a successor, and would delete it."""
         try:
-            return self._refresh(environ, token)
+            return self._refresh(environ, token, unreadable)
         except Denied as denied:
             return self.deny(denied.denial)
         except Error as error:
             return self.refuse(error)
 
-    def _refresh(self, environ: Environ, token: str | None) -> Answer:
+    def _refresh(self, environ: Environ, token: str | None, unreadable: bool) -> Answer:
         sessions = self._sessions()
         self._post(environ)
         found = self.cookies.values(environ, self.cookies.refresh) if self.cookies else []
@@ -288,10 +289,10 @@ class Guard:
             raise Denied(TWO_CREDENTIALS)
         if token:
             return _json(200, sessions.refresh(token).response(), [])
-        if self.cookies is None:
-            raise Denied(NO_CREDENTIALS)
-        if self.cookies.foreign(environ):
+        if self.cookies is not None and self.cookies.foreign(environ):
             raise Denied(CROSS_ORIGIN)
+        if self.cookies is None or not found:
+            raise Denied(BAD_BODY if unreadable else NO_CREDENTIALS)
         grant = sessions.refresh(_one(found))
         if not self.cookies.fits(grant):
             log.error("refresh: %s (session %s)", COOKIE_TOO_LONG.about, grant.session)
@@ -308,12 +309,13 @@ class Guard:
             log.warning("refresh: the session is not looked at again: %s", type(error).__name__)
         return _json(200, {"expires_in": grant.expires_in}, self.cookies.set(grant))
 
-    def logout(self, environ: Environ, token: str | None = None, *, everywhere: bool = False) -> Answer:
+    def logout(self, environ: Environ, token: str | None = None, *, everywhere: bool = False, unreadable: bool = False) -> Answer:
         """Ends the session of the request's tokens, and then clears the cookies:
         POST only, with cookies only from this origin, answered by 204 (or 303, see
         Options.after_logout). Tokens come in cookies, in the Authorization header,
-        and as the one which the request's body held; an expired access token is
-        enough, and so is the refresh token alone. Where cookies are in use, none of
+        and as the one which the request's body held; unreadable says that there is a
+        body in which none could be looked for, which matters where there is no other.
+        An expired access token is enough, and so is the refresh token alone. Where cookies are in use, none of
         them means that there is nothing left to end. If a token's end is not
         certain, the answer is 503 and the cookies stay: without them nobody could
         try again, and a copy of the token would live on.
@@ -322,7 +324,7 @@ class Guard:
         that stands, else it is 401 and clears nothing: that the user is who the
         cookies say is no longer certain. 403 where the client forbids it."""
         try:
-            return self._logout(environ, token, everywhere)
+            return self._logout(environ, token, everywhere, unreadable)
         except Denied as denied:
             return self.deny(denied.denial)
         except Error as error:
@@ -330,16 +332,22 @@ class Guard:
                 return self.deny(FORBIDDEN)
             return self.refuse(error)
 
-    def _logout(self, environ: Environ, token: str | None, everywhere: bool) -> Answer:
+    def _logout(self, environ: Environ, token: str | None, everywhere: bool, unreadable: bool) -> Answer:
         sessions = self._sessions()
         self._post(environ)
-        own = [token] if token else []
+        own = []
         try:
             own.append(bearer(environ))
         except Denied as denied:
             if denied.denial is not NO_CREDENTIALS:
                 raise
+        if token and not well_formed(token):
+            raise Denied(INVALID_TOKEN)
+        if token:
+            own.append(token)
         kept = tokens_of(environ) if self.cookies else []
+        if unreadable and not own and not kept:
+            raise Denied(BAD_BODY)
         browser = self.cookies if kept or not own else None
         if browser is not None and browser.foreign(environ):
             raise Denied(CROSS_ORIGIN)
