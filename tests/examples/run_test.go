@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -18,7 +20,7 @@ import (
 func TestOneCommandStartsAndEndsEverything(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, f Framework) {
-		need.Commands(t, "CURL", "the command that starts examples", "bash")
+		need.Commands(t, "CURL", "the command that starts examples", "bash", "curl")
 		// Whatever has to be installed is there, in the tree. Go has its modules.
 		tree := Tree(t)
 		f.Command(t, tree, Cured)
@@ -50,6 +52,8 @@ func TestOneCommandStartsAndEndsEverything(t *testing.T) {
 			a.Call(post("/logout", g.AccessToken)).ok(t)
 			a.Call(refresh(g.RefreshToken)).Is(t, map[string]int{Broken: http.StatusOK, Cured: http.StatusUnauthorized}[form])
 
+			f.readme(t, form, port)
+
 			if err := p.cmd.Process.Signal(os.Interrupt); err != nil {
 				t.Fatal(err)
 			}
@@ -68,8 +72,51 @@ func TestOneCommandStartsAndEndsEverything(t *testing.T) {
 	})
 }
 
+var (
+	shellBlock = regexp.MustCompile("(?s)```sh\n(.*?)```")
+	statusLine = regexp.MustCompile(`HTTP/1\.1 (\d{3})`)
+	threeDigit = regexp.MustCompile(`\b\d{3}\b`)
+)
+
+// readme runs the requests that the README shows, and holds the statuses against
+// its comments: "# 204", or "# broken: 200 …; cured: 401".
+func (f Framework) readme(t *testing.T, form, port string) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, "examples", f.Name, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := shellBlock.FindAllSubmatch(text, -1)
+	if len(blocks) != 2 {
+		t.Fatalf("the README of %s has %d blocks of commands, want the start and the requests", f.Name, len(blocks))
+	}
+	commands := strings.ReplaceAll(string(blocks[1][1]), "127.0.0.1:8080", "127.0.0.1:"+port)
+	var want []string
+	for line := range strings.Lines(commands) {
+		if _, about, ok := strings.Cut(line, " # "); ok {
+			broken, cured, both := strings.Cut(about, "; cured:")
+			if both && form == Cured {
+				broken = cured
+			}
+			want = append(want, broken)
+		}
+	}
+	cmd := exec.CommandContext(t.Context(), "bash", "-euc", commands)
+	cmd.Dir = t.TempDir()
+	out, err := cmd.CombinedOutput()
+	got := statusLine.FindAllStringSubmatch(string(out), -1)
+	if err != nil || len(got) != len(want) || len(want) < 2 {
+		t.Fatalf("the README of %s, %s: %d answers, want %q: %v\n%s", f.Name, form, len(got), want, err, out)
+	}
+	for i, about := range want {
+		if !slices.Contains(threeDigit.FindAllString(about, -1), got[i][1]) {
+			t.Errorf("the README of %s, %s: answer %d is %s, want%s", f.Name, form, i+1, got[i][1], about)
+		}
+	}
+}
+
 func TestRunSaysHowItIsCalled(t *testing.T) {
-	need.Commands(t, "CURL", "the command that starts examples", "bash")
+	need.Commands(t, "CURL", "the command that starts examples", "bash", "curl")
 	for _, args := range [][]string{{}, {"go"}, {"go", "ill"}, {"../cmd", "broken"}, {"rust", "cured"}} {
 		out, err := exec.Command("bash", append([]string{filepath.Join(root, "examples", "run")}, args...)...).CombinedOutput()
 		var exit *exec.ExitError
