@@ -6,12 +6,8 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/rescind/rescind"
 )
-
-type rowScanner = pgx.Row
 
 const (
 	maxDocument = 64 << 10 // bytes of a value
@@ -118,7 +114,7 @@ func (s *Store) Configure(ctx context.Context, c rescind.Change) (rescind.Positi
 	}
 	keys, places, ats := [][]byte{}, []int64{}, []int64{}
 	for name, i := range cutoffs {
-		keys, places, ats = append(keys, clientKey(name)), append(places, int64(i+1)), append(ats, c.Ends[i].At.UnixMilli())
+		keys, places, ats = append(keys, clientKey(name)), append(places, int64(i+1)), append(ats, toMillis(c.Ends[i].At))
 	}
 	st := &configureStep{call: newCall(s.timeout), args: []any{
 		int64(c.Expect), newEpoch(&c), gone[0], gone[1], kept[0], kept[1], kept[2], endings, keys, places, ats, encodeEvents(c.Events),

@@ -76,7 +76,7 @@ func parseEvent(seq int64, body []byte) (rescind.Event, error) {
 // eventID is a number as text that sorts as it does.
 func eventID(seq int64) string { return fmt.Sprintf("%016x", seq) }
 
-func appendTime(b []byte, t time.Time) []byte { return binary.AppendVarint(b, t.UnixMilli()) }
+func appendTime(b []byte, t time.Time) []byte { return binary.AppendVarint(b, toMillis(t)) }
 
 func appendText(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
@@ -124,6 +124,10 @@ func (r *reader) time() time.Time {
 	r.b = r.b[n:]
 	return fromMillis(ms)
 }
+
+// toMillis keeps a time so far from all ends of a number that sums of two do not
+// overflow: in a statement that would be an error, of everybody in its transaction.
+func toMillis(t time.Time) int64 { return min(max(t.UnixMilli(), -1<<60), 1<<60) }
 
 // fromMillis makes the zero time again of the zero time.
 func fromMillis(ms int64) time.Time {

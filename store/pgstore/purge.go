@@ -240,7 +240,7 @@ func (s *Store) purgeCutoffs(ctx context.Context, before time.Time, after []byte
 	read := 0
 	err = s.pages.once(ctx, func(c *conn) error {
 		var gone int
-		err := c.pg.QueryRow(context.Background(), forgetCutoffsSQL, after, limit, before.UnixMilli()).Scan(&read, &last, &gone)
+		err := c.pg.QueryRow(context.Background(), forgetCutoffsSQL, after, limit, toMillis(before)).Scan(&read, &last, &gone)
 		sum.Cutoffs += gone
 		return err
 	})

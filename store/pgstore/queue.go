@@ -70,20 +70,18 @@ func (q *queue[R]) join(r R) error {
 	return nil
 }
 
-// wait returns when something is waiting; false once the queue is closed and
-// nothing is left in it.
+// wait returns when something is waiting, for the worker that then takes it; false
+// once the queue is closed and nothing is left in it.
 func (q *queue[R]) wait() bool {
 	for range q.ready {
 		q.mu.Lock()
 		some, closed := len(q.waiting) > 0, q.closed
 		q.mu.Unlock()
-		if some || closed {
-			q.signal() // it is still there, for take, or for the other workers
-		}
 		if some {
 			return true
 		}
 		if closed {
+			q.signal() // for the other workers
 			return false
 		}
 	}
@@ -105,9 +103,7 @@ func (q *queue[R]) take(max int) []R {
 			r.finish(errTimeout)
 		}
 	}
-	if len(q.waiting) == 0 {
-		q.waiting = nil
-	}
+	q.leave()
 	return some
 }
 
@@ -126,6 +122,17 @@ func (q *queue[R]) expire() {
 	}
 	clear(q.waiting[len(kept):])
 	q.waiting = kept
+	q.leave()
+}
+
+// leave sees to what a worker has left waiting.
+func (q *queue[R]) leave() {
+	if len(q.waiting) == 0 {
+		q.waiting = nil
+	}
+	if len(q.waiting) > 0 || q.closed {
+		q.signal()
+	}
 }
 
 // close lets nobody join. What waits is still done.

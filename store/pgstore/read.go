@@ -14,8 +14,9 @@ import (
 // lookup is one that waits for a worker.
 type lookup struct {
 	call
-	id   rescind.SessionID
-	snap rescind.Snapshot
+	id     rescind.SessionID
+	snap   rescind.Snapshot
+	damage error
 }
 
 // snapshotSQL is what one statement, and so one snapshot, knows of sessions s.
@@ -42,7 +43,10 @@ func (s *Store) Lookup(ctx context.Context, id rescind.SessionID) (rescind.Snaps
 	if err := s.await(ctx, l.done); err != nil {
 		return rescind.Snapshot{}, err
 	}
-	return l.snap, l.err
+	if l.err != nil {
+		return rescind.Snapshot{}, l.err
+	}
+	return l.snap, nil
 }
 
 // serveLookups is a worker. Look-ups that come while all workers are busy are
@@ -63,7 +67,7 @@ func (s *Store) serveLookups() {
 		err := retry(ctx, s.server, &c, func() error { return s.ask(c, some) })
 		cancel()
 		for _, l := range some {
-			l.finish(unavailable("look-up", err))
+			l.finish(unavailable("look-up", firstOf(err, l.damage)))
 		}
 	}
 }
@@ -86,9 +90,8 @@ func (s *Store) ask(c *conn, some []*lookup) error {
 			return err
 		}
 		s.clock.sample(read)
-		if some[n-1].snap, err = row.snapshot(); err != nil {
-			return err
-		}
+		l := some[n-1]
+		l.snap, l.damage = row.snapshot() // the others are not to suffer from one
 		answers++
 	}
 	if err := rows.Err(); err != nil {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/rescind/rescind"
 )
 
@@ -63,7 +65,7 @@ func (a *endArgs) add(s *Store, e *rescind.End) {
 		at = s.Now() // an end needs a time
 	}
 	a.ids = append(a.ids, append([]byte(nil), e.Session[:]...))
-	a.ats = append(a.ats, at.UnixMilli())
+	a.ats = append(a.ats, toMillis(at))
 	a.reasons = append(a.reasons, []byte(e.Reason))
 	a.endings = append(a.endings, encodeEnding(rescind.Ending{Kind: rescind.EndSession, Session: e.Session, At: at}))
 	a.events = append(a.events, appendEvent(nil, &e.Event))
@@ -117,7 +119,7 @@ func (t *transaction) sendEnds() {
 	for _, st := range t.ends {
 		a.join(&st.args)
 	}
-	t.Queue(endSQL, a.ids, a.ats, a.reasons, a.endings, a.events).QueryRow(func(row rowScanner) error {
+	t.Queue(endSQL, a.ids, a.ats, a.reasons, a.endings, a.events).QueryRow(func(row pgx.Row) error {
 		var head int64
 		var changed []int64
 		if err := row.Scan(&head, &changed); err != nil {
@@ -184,7 +186,7 @@ func (s *Store) Create(ctx context.Context, n rescind.Creation) (rescind.Positio
 		count = &c
 	}
 	st := &createStep{call: newCall(s.timeout), args: []any{
-		r.ID[:], r.LastActive.UnixMilli(), r.IdleTimeout.Milliseconds(), []byte(r.Client), encodeRecord(*r),
+		r.ID[:], toMillis(r.LastActive), r.IdleTimeout.Milliseconds(), []byte(r.Client), encodeRecord(*r),
 		tag[:], count, encodeEvents(n.Events),
 		some(ends.ids), someInts(ends.ats), some(ends.reasons), some(ends.endings), some(ends.events),
 	}}
@@ -233,7 +235,7 @@ func (s *Store) Replace(ctx context.Context, r rescind.Replacement) error {
 		dropped[i] = encodeEnding(rescind.Ending{Kind: rescind.EndToken, Session: v.ID, Token: id, At: now})
 	}
 	st := &replaceStep{call: newCall(s.timeout), args: []any{
-		nil, v.ID[:], int64(v.Version), v.LastActive.UnixMilli(), v.IdleTimeout.Milliseconds(), []byte(v.Client), encodeRecord(*v),
+		nil, v.ID[:], int64(v.Version), toMillis(v.LastActive), v.IdleTimeout.Milliseconds(), []byte(v.Client), encodeRecord(*v),
 		dropped, encodeEvents(r.Events),
 	}}
 	if err := s.write(ctx, st, &st.call); err != nil {
@@ -286,6 +288,9 @@ func (s *Store) MoveCutoff(ctx context.Context, m rescind.CutoffMove) (rescind.P
 	default:
 		return 0, fmt.Errorf("%w: no cutoff of kind %d", rescind.ErrInvalid, m.Kind)
 	}
+	if len(m.Name) > maxName {
+		return 0, fmt.Errorf("%w: the name of a client has at most %d bytes", rescind.ErrInvalid, maxName)
+	}
 	if m.Keep != nil && (m.Kind != rescind.EndSubject || m.Keep.Session.Tag() != m.Tag) {
 		return 0, fmt.Errorf("%w: a cutoff spares a session of its subject only", rescind.ErrInvalid)
 	}
@@ -297,7 +302,7 @@ func (s *Store) MoveCutoff(ctx context.Context, m rescind.CutoffMove) (rescind.P
 		keep, version = e.Session[:], int64(m.Keep.Version)
 	}
 	st := &moveStep{call: newCall(s.timeout), args: []any{
-		keep, version, key, m.At.UnixMilli(), encodeEnding(e), appendEvent(nil, &m.Event),
+		keep, version, key, toMillis(m.At), encodeEnding(e), appendEvent(nil, &m.Event),
 	}}
 	if err := s.write(ctx, st, &st.call); err != nil {
 		return 0, err
@@ -326,7 +331,7 @@ const touchSQL = `WITH given AS MATERIALIZED (
 
 // Touch implements [rescind.Store]. It is as durable as every other write.
 func (s *Store) Touch(ctx context.Context, id rescind.SessionID, at time.Time) error {
-	st := &touchStep{call: newCall(s.timeout), id: id[:], at: at.UnixMilli()}
+	st := &touchStep{call: newCall(s.timeout), id: id[:], at: toMillis(at)}
 	return s.write(ctx, st, &st.call)
 }
 
