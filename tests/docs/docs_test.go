@@ -32,6 +32,7 @@ func TestPages(t *testing.T) {
 	r := bench(t)
 	t.Run("DoWhatTheyShow", func(t *testing.T) { testShown(t, r) })
 	t.Run("TurnRed", func(t *testing.T) { testPlanted(t, r) })
+	t.Run("MoveNobodyOut", func(t *testing.T) { testMoving(t, r) })
 	t.Run("NameEverySettingAndMetric", func(t *testing.T) { testSettings(t, r) })
 }
 

@@ -66,14 +66,10 @@ type packages struct {
 	environment func() (string, error) // a virtual environment
 }
 
-// provide makes a page's folder what the page's own installation would have made
-// it, and returns the variables for that. In full, the page installs by itself,
-// beside a copy of the repository.
+// provide makes dir, a page's folder, what the page's own installation would have
+// made it, and returns the variables for that.
 func (r *runner) provide(p page, dir string) ([]string, error) {
 	path := []string{filepath.Join(r.dir, "bin"), os.Getenv("PATH")}
-	if r.full && p.has("sh install") {
-		return []string{"PATH=" + strings.Join(path, ":")}, copyTree(r.root, filepath.Join(dir, "rescind"))
-	}
 	var languages []string
 	for _, b := range p.blocks {
 		if len(b.info) > 0 {
@@ -81,7 +77,7 @@ func (r *runner) provide(p page, dir string) ([]string, error) {
 		}
 	}
 	if slices.Contains(languages, "NODE") {
-		if err := os.Symlink(r.modules(), filepath.Join(dir, "work", "node_modules")); err != nil {
+		if err := os.Symlink(r.modules(), filepath.Join(dir, "node_modules")); err != nil {
 			return nil, err
 		}
 	}
@@ -115,7 +111,8 @@ func (r *runner) buildNode(t *testing.T) {
 	}
 }
 
-func (r *runner) modules() string { return filepath.Join(r.dir, "node_modules") }
+// modules lies where no page finds it by looking upwards.
+func (r *runner) modules() string { return filepath.Join(r.dir, "node", "node_modules") }
 
 // buildPython makes a wheel of sdk/python, and a virtual environment with it and
 // with what the interpreter has.

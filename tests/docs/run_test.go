@@ -71,8 +71,17 @@ func (r *runner) run(p page) []problem {
 		err = os.Mkdir(work, 0o700)
 	}
 	ports, perr := r.ports(3)
-	vars, verr := r.provide(p, dir)
-	if err = errors.Join(err, perr, verr); err != nil {
+	if err = errors.Join(err, perr); err != nil {
+		return append(found, problem{p.path, 1, err.Error()})
+	}
+	vars, limit := []string{"PATH=" + strings.Join([]string{filepath.Join(r.dir, "bin"), filepath.Dir(python()), os.Getenv("PATH")}, ":")}, pageTime
+	if r.full && p.has("sh install") {
+		limit = installTime
+		err = copyTree(r.root, filepath.Join(dir, "rescind"))
+	} else {
+		vars, err = r.provide(p, work)
+	}
+	if err != nil {
 		return append(found, problem{p.path, 1, err.Error()})
 	}
 	free := strings.NewReplacer("8470", ports[0], "8080", ports[1], "6379", ports[2])
@@ -93,10 +102,6 @@ func (r *runner) run(p page) []problem {
 	}
 	env := environment(append(vars, "DOCS="+dir, "DOCS_APP="+ports[1], "DOCS_REDIS="+ports[2],
 		"RESCIND_LISTEN=127.0.0.1:"+ports[0], "RESCIND_SERVER=http://127.0.0.1:"+ports[0])...)
-	limit := pageTime
-	if r.full && p.has("sh install") {
-		limit = installTime
-	}
 	return append(found, runSteps(p.path, work, env, steps, limit)...)
 }
 
