@@ -20,10 +20,10 @@ const send = (method, path, body) => fetch(path, {
   ...(body && { headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) }),
 }).catch(() => Response.error())
 
-// Calls the API, and refreshes if it has to. One window does that at a time: two
-// in a row would put a token between them that is refused as stolen if a third
-// one still brings it. So whoever waited looks first whether the window before
-// has brought new cookies.
+// Calls the API, and refreshes if it has to. Only a refused refresh says that the
+// session has ended. One window refreshes at a time: two in a row would put a
+// token between them that is refused as stolen if a third one still brings it. So
+// whoever waited looks first whether the window before has brought new cookies.
 async function call(method, path, body) {
   let answer = await send(method, path, body)
   if (answer.status === 401) {
@@ -31,10 +31,10 @@ async function call(method, path, body) {
       const again = await send(method, path, body)
       if (again.status !== 401) return again
       const refreshed = await send('POST', 'refresh')
+      if (refreshed.status === 401) throw new Ended()
       return refreshed.ok ? send(method, path, body) : refreshed
     })
   }
-  if (answer.status === 401) throw new Ended()
   if (!answer.ok) throw new Unknown(`This did not work (${answer.status || 'no connection'}). Try again in a moment.`)
   return answer.status === 204 ? undefined : answer.json()
 }

@@ -188,3 +188,11 @@ func (a *app) sessions(t *testing.T, subject string) int {
 	}
 	return len(page.Sessions)
 }
+
+// end ends all sessions of a subject, as an administrator or another device may.
+func (a *app) end(t *testing.T, subject string) {
+	t.Helper()
+	if _, err := a.Authority.Revoke(context.Background(), rescind.Revocation{Selector: rescind.Selector{Subject: subject}, Actor: "admin"}); err != nil {
+		t.Fatal(err)
+	}
+}

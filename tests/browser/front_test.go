@@ -19,14 +19,20 @@ import (
 )
 
 // A front is a proxy that passes everything on, remembers what came by, and holds
-// answers back when it is told to.
+// requests or answers back when it is told to.
 type front struct {
 	url  string // as the proxy is reached on loopback
 	port string
 
 	mu    sync.Mutex
 	seen  []passage
-	gates map[string]*gate
+	gates map[stop]*gate
+}
+
+// A stop is where something may be held back: requests to a path, or the answers.
+type stop struct {
+	path    string
+	answers bool
 }
 
 // A passage is a request that came by, and its answer.
@@ -39,11 +45,12 @@ type passage struct {
 	header             http.Header
 }
 
-// A gate holds the answers to a path back: each says that it is there, and waits
-// until the gate is open.
+// At a gate each says that it is there, and waits until the gate is open.
 type gate struct {
 	there chan struct{}
 	open  chan struct{}
+	once  sync.Once
+	first bool
 }
 
 // startFront starts a proxy to a server, with TLS if a browser shall use it.
@@ -53,7 +60,7 @@ func startFront(t *testing.T, to string, secure bool) *front {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &front{gates: map[string]*gate{}}
+	f := &front{gates: map[stop]*gate{}}
 	proxy := &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(target)
@@ -61,20 +68,17 @@ func startFront(t *testing.T, to string, secure bool) *front {
 		},
 		ModifyResponse: func(r *http.Response) error {
 			f.note(r)
-			f.mu.Lock()
-			g := f.gates[r.Request.URL.Path]
-			f.mu.Unlock()
-			if g != nil {
-				g.there <- struct{}{}
-				<-g.open
-			}
+			f.pass(stop{r.Request.URL.Path, true})
 			return nil
 		},
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
 			http.Error(w, err.Error(), http.StatusBadGateway)
 		},
 	}
-	server := httptest.NewUnstartedServer(proxy)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		f.pass(stop{r.URL.Path, false})
+		proxy.ServeHTTP(w, r)
+	}))
 	if secure {
 		server.TLS = &tls.Config{Certificates: []tls.Certificate{certificate(t)}}
 		server.StartTLS()
@@ -117,25 +121,31 @@ func (f *front) forget() {
 	f.seen = nil
 }
 
-// hold holds the answers to a path back from now on.
-func (f *front) hold(t *testing.T, path string) *gate {
-	g := &gate{there: make(chan struct{}, 100), open: make(chan struct{})}
+// hold holds back what comes to a stop from now on, or only the first that comes.
+func (f *front) hold(t *testing.T, at stop, first bool) *gate {
+	g := &gate{there: make(chan struct{}, 100), open: make(chan struct{}), first: first}
 	f.mu.Lock()
-	f.gates[path] = g
+	f.gates[at] = g
 	f.mu.Unlock()
-	t.Cleanup(func() { f.release(path, g) })
+	t.Cleanup(g.release)
 	return g
 }
 
-// release lets through what was held back, and what comes.
-func (f *front) release(path string, g *gate) {
+func (f *front) pass(at stop) {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.gates[path] == g {
-		delete(f.gates, path)
-		close(g.open)
+	g := f.gates[at]
+	if g != nil && g.first {
+		delete(f.gates, at)
+	}
+	f.mu.Unlock()
+	if g != nil {
+		g.there <- struct{}{}
+		<-g.open
 	}
 }
+
+// release lets through what was held back, and what comes.
+func (g *gate) release() { g.once.Do(func() { close(g.open) }) }
 
 // wait returns when an answer stands at the gate.
 func (g *gate) wait(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -68,8 +69,13 @@ func TestOtherOriginsCannotLogOutOrRefresh(t *testing.T) {
 	id := eval[string](w, "fetch('/api/me').then(r => r.json()).then(me => me.session)")
 
 	bad := ada.open(t, evil.at(foreign, "/"))
+	all := []string{"/logout", "/refresh", "/logout-all", "/api/notes", "/api/devices/" + id, "/login"}
 	for _, host := range []string{foreign, sibling, home} {
-		for _, path := range []string{"/logout", "/logout-all", "/refresh", "/api/notes", "/api/devices/" + id, "/login"} {
+		paths := all
+		if host != sibling && os.Getenv("RESCIND_SLOW") != "1" {
+			paths = all[:2]
+		}
+		for _, path := range paths {
 			for _, attack := range attacks {
 				what := fmt.Sprintf("%s from %s to %s", attack.name, host, path)
 				if at := eval[string](bad, "location.origin"); at != strings.TrimSuffix(evil.at(host, "/"), "/") {
