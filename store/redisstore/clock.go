@@ -55,31 +55,20 @@ func (c *clock) adjust(mark time.Time, server int64, written int64) {
 
 // measure asks the server for its time. The answer is taken to be of the middle
 // between asking and hearing.
-func (s *Store) measure(ctx context.Context) error {
+// written is what was written down before.
+func (s *Store) measure(ctx context.Context, written uint64) error {
 	begun := time.Now()
 	m, err := s.run(ctx, steps["time"], []string{s.shards[0].meta})
 	if err != nil {
 		return err
 	}
 	took := time.Since(begun)
-	parts, err := m.ToArray()
-	if err != nil || len(parts) != 3 {
+	n, err := m.AsIntSlice()
+	if err != nil || len(n) != 2 {
 		return unavailable("time", err)
 	}
-	var n [3]int64
-	for i := range parts {
-		if parts[i].IsString() {
-			text, _ := parts[i].ToString()
-			n[i], err = strconv.ParseInt(text, 10, 64)
-		} else {
-			n[i], err = parts[i].AsInt64()
-		}
-		if err != nil {
-			return unavailable("time", err)
-		}
-	}
 	server := n[0]*int64(time.Second) + n[1]*int64(time.Microsecond) + int64(s.options.serverAhead)
-	s.clock.adjust(begun.Add(took/2), server, n[2]*int64(time.Microsecond))
+	s.clock.adjust(begun.Add(took/2), server, int64(written)*int64(time.Microsecond))
 	return nil
 }
 

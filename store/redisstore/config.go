@@ -160,19 +160,11 @@ func (s *Store) complete(ctx context.Context, h *head) (rescind.Position, error)
 	}
 	var at rescind.Position
 	err = each(s.shards, func(h *shard) error {
-		args := []string{s.stampNow(), strconv.FormatUint(version, 10), randomNumber()}
-		for i := range ends {
-			args = append(args, clientArg(&ends[i]), strconv.FormatUint(milliseconds(ends[i].At), 10), entryOf(&ends[i]))
-		}
-		m, err := s.run(ctx, steps["spread"], []string{h.meta, h.feed, h.clients}, args...)
-		if err != nil {
-			return err
-		}
-		n, err := m.AsInt64()
+		p, err := s.spread(ctx, h, version, ends)
 		if h == s.last() {
-			at = h.position(uint64(n))
+			at = p
 		}
-		return unavailable("configure", err)
+		return err
 	})
 	if err != nil {
 		return 0, err
@@ -182,6 +174,20 @@ func (s *Store) complete(ctx context.Context, h *head) (rescind.Position, error)
 	}
 	s.known(version)
 	return at, nil
+}
+
+// spread does in one shard what a version means there, unless it has it already.
+func (s *Store) spread(ctx context.Context, h *shard, version uint64, ends []rescind.Ending) (rescind.Position, error) {
+	args := []string{s.stampNow(), decimal(version), randomNumber()}
+	for i := range ends {
+		args = append(args, clientArg(&ends[i]), decimal(milliseconds(ends[i].At)), entryOf(&ends[i]))
+	}
+	m, err := s.run(ctx, steps["spread"], []string{h.meta, h.feed, h.clients}, args...)
+	if err != nil {
+		return 0, err
+	}
+	head, err := headOrConflict(&m)
+	return h.position(head), err
 }
 
 func (s *Store) settleHead(ctx context.Context, version uint64) error {
@@ -216,6 +222,22 @@ func (s *Store) Configure(ctx context.Context, c rescind.Change) (rescind.Positi
 		return 0, err
 	}
 	defer cancel()
+	keys, args := s.change(&c)
+	for {
+		h, done, err := s.compare(ctx, keys, args)
+		if err != nil {
+			return 0, err
+		}
+		at, err := s.complete(ctx, h)
+		if err != nil || done {
+			return at, err
+		}
+		// An older change was in the way; now this one is compared again.
+	}
+}
+
+// change is what the first part of Configure takes.
+func (s *Store) change(c *rescind.Change) (keys, args []string) {
 	epoch := ""
 	if c.NewEpoch {
 		var e [16]byte
@@ -223,8 +245,7 @@ func (s *Store) Configure(ctx context.Context, c rescind.Change) (rescind.Positi
 		epoch = string(e[:])
 	}
 	first := s.shards[0]
-	keys := []string{configKey, documentsKey, first.meta, first.events}
-	args := []string{s.stampNow(), versionArg(c.Expect), versionArg(c.Expect + 1), epoch,
+	args = []string{s.stampNow(), versionArg(c.Expect), versionArg(c.Expect + 1), epoch,
 		string(appendPending(nil, c.Expect+1, c.Ends)), strconv.Itoa(len(c.Documents))}
 	for _, d := range c.Documents {
 		value := "-"
@@ -233,33 +254,29 @@ func (s *Store) Configure(ctx context.Context, c rescind.Change) (rescind.Positi
 		}
 		args = append(args, d.Kind+"\x00"+d.ID, value)
 	}
-	args = appendEvents(args, c.Events)
-	for {
-		m, err := s.run(ctx, steps["configure"], keys, args...)
-		if err != nil {
-			return 0, err
-		}
-		parts, err := m.ToArray()
-		if err != nil || len(parts) == 0 {
-			return 0, unavailable("configure", err)
-		}
-		outcome, err := parts[0].AsInt64()
-		if err != nil {
-			return 0, unavailable("configure", err)
-		}
-		if outcome == conflict || len(parts) < 2 {
-			return 0, rescind.ErrConflict
-		}
-		h, err := s.headOf(&parts[1])
-		if err != nil {
-			return 0, err
-		}
-		at, err := s.complete(ctx, &h)
-		if err != nil || outcome == 1 {
-			return at, err
-		}
-		// An older change was in the way; now this one is compared again.
+	return []string{configKey, documentsKey, first.meta, first.events}, appendEvents(args, c.Events)
+}
+
+// compare writes a change, or finds another one in the way that is not in every
+// shard yet. Either is in the head, for completing.
+func (s *Store) compare(ctx context.Context, keys, args []string) (h *head, done bool, err error) {
+	m, err := s.run(ctx, steps["configure"], keys, args...)
+	if err != nil {
+		return nil, false, err
 	}
+	parts, err := m.ToArray()
+	if err != nil || len(parts) == 0 {
+		return nil, false, unavailable("configure", err)
+	}
+	outcome, err := parts[0].AsInt64()
+	if err != nil {
+		return nil, false, unavailable("configure", err)
+	}
+	if outcome == conflict || len(parts) < 2 {
+		return nil, false, rescind.ErrConflict
+	}
+	is, err := s.headOf(&parts[1])
+	return &is, outcome == 1, err
 }
 
 func validChange(c *rescind.Change) error {

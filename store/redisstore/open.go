@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -112,7 +113,11 @@ func (s *Store) start() error {
 	if err := s.makeShards(ctx, &h); err != nil {
 		return err
 	}
-	if err := s.measure(ctx); err != nil {
+	written, err := s.written(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.measure(ctx, written); err != nil {
 		return err
 	}
 	for _, w := range s.report.Warning {
@@ -173,6 +178,24 @@ func (s *Store) makeShards(ctx context.Context, h *head) error {
 		return err
 	}
 	return s.settleHead(ctx, 0)
+}
+
+// written is the latest stamp of any shard.
+func (s *Store) written(ctx context.Context) (uint64, error) {
+	stamps := make([]uint64, len(s.shards))
+	err := each(s.shards, func(h *shard) error {
+		v, err := s.get(ctx, h.meta)
+		if err != nil {
+			return err
+		}
+		m, ok := parseMeta(v)
+		if !ok {
+			return damaged(fmt.Sprintf("shard %d of the ledger", h.number))
+		}
+		stamps[h.number] = m.stamp
+		return nil
+	})
+	return slices.Max(stamps), err
 }
 
 // get reads one of the ledger's own records; "" is none.

@@ -123,6 +123,7 @@ func mustEndInTime(t *testing.T, s *Store, r rescind.Session) {
 // waits longer than the time-out; and when it answers again, so does the store, at
 // the first call.
 func TestEveryCallEndsInTime(t *testing.T) {
+	t.Parallel()
 	t.Run("frozen", func(t *testing.T) {
 		server := redis.Start(t)
 		s := impatient(t, server.URL())
@@ -196,6 +197,7 @@ func TestEveryCallEndsInTime(t *testing.T) {
 // TestOneFrozenMasterLeavesTheOthers: what lies on other masters is served, at
 // least until the cluster itself gives up.
 func TestOneFrozenMasterLeavesTheOthers(t *testing.T) {
+	t.Parallel()
 	c := redis.StartCluster(t)
 	s := impatient(t, c.URL())
 	var all []rescind.Session

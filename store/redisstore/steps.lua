@@ -181,10 +181,7 @@ end
 return 1
 
 --== time meta
-local t = redis.call('TIME')
-local m, err = load(KEYS[1])
-if err then return err end
-return {t[1], t[2], m.stamp}
+return redis.call('TIME') -- of the server where that key lies
 
 --== clients meta clients
 local m, err = load(KEYS[1])

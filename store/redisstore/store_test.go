@@ -14,10 +14,12 @@ func TestConformance(t *testing.T) {
 	t.Run("1", func(t *testing.T) {
 		storetest.Run(t, factory(server.URL()+"?shards=1", func() { server.Do("FLUSHALL") }))
 	})
+	shorten(t)
 	t.Run("16", func(t *testing.T) { storetest.Run(t, factory(server.URL(), func() { server.Do("FLUSHALL") })) })
 }
 
 func TestConformanceOfACluster(t *testing.T) {
+	shorten(t)
 	cluster := redis.StartCluster(t)
 	storetest.Run(t, factory(cluster.URL(), func() {
 		for _, s := range cluster.Masters {

@@ -97,13 +97,7 @@ func (t *trust) dialer(sentinels []string) func(context.Context, string, *net.Di
 
 // trusted waits until every connection that has answered was looked at.
 func (s *Store) trusted(ctx context.Context) error {
-	for {
-		if bad := s.trust.bad.Load(); bad != nil {
-			return *bad
-		}
-		if s.trust.unknown.Load() == 0 {
-			return nil
-		}
+	for s.trust.unknown.Load() > 0 || s.trust.bad.Load() != nil {
 		f := s.look()
 		select {
 		case <-f.done:
@@ -116,6 +110,7 @@ func (s *Store) trusted(ctx context.Context) error {
 			return errClosed
 		}
 	}
+	return nil
 }
 
 // look begins a look at the servers behind new connections, or joins one.
@@ -133,7 +128,9 @@ func (s *Store) look() *flight {
 		seen[c] = address
 	}
 	go func() {
-		f.err = s.lookAt(seen)
+		if f.err = s.lookAt(seen); f.err == nil && t.bad.Load() != nil { // it may have been put right
+			f.err = s.lookAgain()
+		}
 		t.mu.Lock()
 		t.flight = nil
 		t.mu.Unlock()
@@ -286,24 +283,32 @@ func (s *Store) watch() {
 			return
 		case <-every.C:
 		}
+		_ = s.lookAgain() // noted there
 		ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
-		_, err := s.inspectAll(ctx)
-		switch {
-		case err == nil:
-			if s.trust.bad.Swap(nil) != nil {
-				s.log.Info("the server's settings are right again")
-			}
-		case errors.Is(err, errSettings):
-			if s.trust.bad.Swap(&err) == nil {
-				s.log.Error("the server's settings have changed; every answer is \"unavailable\"", "error", err)
-			}
-		default: // it does not answer, and so says nothing wrong
-		}
-		if err := s.measure(ctx); err != nil {
+		if err := s.measure(ctx, 0); err != nil {
 			s.log.Warn("the server's time could not be measured", "error", err)
 		}
 		cancel()
 	}
+}
+
+// lookAgain looks at all servers and notes whether their settings are right. One
+// that does not answer says nothing wrong.
+func (s *Store) lookAgain() error {
+	ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
+	defer cancel()
+	_, err := s.inspectAll(ctx)
+	switch {
+	case err == nil:
+		if s.trust.bad.Swap(nil) != nil {
+			s.log.Info("the server's settings are right again")
+		}
+	case errors.Is(err, errSettings):
+		if s.trust.bad.Swap(&err) == nil {
+			s.log.Error("the server's settings have changed; every answer is \"unavailable\"", "error", err)
+		}
+	}
+	return err
 }
 
 func (s *Store) inspectAll(ctx context.Context) ([]*server, error) {

@@ -58,6 +58,7 @@ type target struct {
 // those of a cluster, or of Sentinels. An unknown parameter is an error, because
 // one that is misspelt must not be one that is left out.
 func parseURL(text string, o *Options) (*target, error) {
+	text, hosts := cutHosts(text)
 	u, err := url.Parse(text)
 	if err != nil {
 		var inner *url.Error
@@ -75,7 +76,7 @@ func parseURL(text string, o *Options) (*target, error) {
 	default:
 		return nil, invalid("a URL of Redis begins with redis:// or rediss://")
 	}
-	for host := range strings.SplitSeq(u.Host, ",") {
+	for host := range strings.SplitSeq(hosts, ",") {
 		address, err := addressOf(host)
 		if err != nil {
 			return nil, err
@@ -149,10 +150,24 @@ func parseURL(text string, o *Options) (*target, error) {
 	return t, t.check(o)
 }
 
+// cutHosts takes the hosts out of a URL, because net/url knows of one only.
+func cutHosts(text string) (rest, hosts string) {
+	scheme, rest, _ := strings.Cut(text, "://")
+	end := strings.IndexAny(rest, "/?#")
+	if end < 0 {
+		end = len(rest)
+	}
+	begin := strings.LastIndex(rest[:end], "@") + 1
+	return scheme + "://" + rest[:begin] + "hosts" + rest[end:], rest[begin:end]
+}
+
 func addressOf(host string) (string, error) {
 	name, port, err := net.SplitHostPort(host)
 	if err != nil {
 		name, port = strings.Trim(host, "[]"), "6379"
+		if strings.Contains(name, ":") && name == host {
+			return "", invalid("%q is no host with a port", host)
+		}
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 		return "", invalid("%q is no port", port)

@@ -79,7 +79,11 @@ func (s *Server) launch() bool {
 	if s.cluster {
 		args = append(args, "--cluster-enabled", "yes", "--cluster-port", s.bus, "--cluster-node-timeout", "2000")
 	}
-	cmd := exec.Command("redis-server", append(args, s.args...)...)
+	return s.run(exec.Command("redis-server", append(args, s.args...)...))
+}
+
+func (s *Server) run(cmd *exec.Cmd) bool {
+	s.t.Helper()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		s.t.Fatal(err)
@@ -128,7 +132,7 @@ func (s *Server) PID() int { return s.cmd.Process.Pid }
 
 // Kill ends the server as a crash would, and waits until it has ended.
 func (s *Server) Kill() {
-	_ = s.cmd.Process.Kill() // it may have ended
+	_ = syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL) // its children too, that write files; it may have ended
 	<-s.died
 }
 
@@ -141,6 +145,29 @@ func (s *Server) Restart(args ...string) {
 	if !s.launch() {
 		s.t.Fatalf("redis-server does not start again:\n%s", s.Log())
 	}
+}
+
+// StartSentinel starts a Sentinel that watches a master under a name.
+func StartSentinel(t testing.TB, name string, master *Server) *Server {
+	t.Helper()
+	need.Commands(t, "REDIS", "Redis", "redis-server")
+	s := &Server{t: t, dir: t.TempDir(), port: freePort(t)}
+	config := filepath.Join(s.dir, "sentinel.conf")
+	text := fmt.Sprintf("port %s\nbind 127.0.0.1\ndir %s\nlogfile %s\nsentinel monitor %s 127.0.0.1 %s 1\n", s.port, s.dir, s.logFile(), name, master.port)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if !s.run(exec.Command("redis-server", config, "--sentinel")) {
+		t.Fatalf("Sentinel does not start:\n%s", s.Log())
+	}
+	t.Cleanup(s.Kill)
+	return s
+}
+
+// FreePort is a loopback port that nobody uses now.
+func FreePort(t testing.TB) string {
+	t.Helper()
+	return freePort(t)
 }
 
 // Freeze stops the server where it is, without closing anything.
