@@ -140,8 +140,7 @@ func manager(t *testing.T, b *bootstrap.Bootstrap) *hcm.HttpConnectionManager {
 // TestEnvoyIsClosed looks for the settings that a stand-in cannot show.
 func TestEnvoyIsClosed(t *testing.T) {
 	for _, way := range ways {
-		text, err := os.ReadFile(filepath.Join(folder, "envoy", way+".yaml"))
-		must(t, err)
+		text := read(t, "envoy/"+way+".yaml")
 		m := manager(t, readEnvoy(t, text))
 		if !m.GetUseRemoteAddress().GetValue() || !m.GetNormalizePath().GetValue() || !m.GetMergeSlashes() ||
 			m.GetPathWithEscapedSlashesAction() != hcm.HttpConnectionManager_REJECT_REQUEST ||
@@ -178,8 +177,7 @@ func TestEnvoyIsClosed(t *testing.T) {
 
 func TestAWrongEnvoyConfigurationTurnsRed(t *testing.T) {
 	for _, way := range ways {
-		text, err := os.ReadFile(filepath.Join(folder, "envoy", way+".yaml"))
-		must(t, err)
+		text := read(t, "envoy/"+way+".yaml")
 		for _, c := range [][2]string{
 			{"failure_mode_allow:", "failure_mode_alow:"},
 			{"ServiceUnavailable", "ServiceIsUnavailable"},

@@ -1,6 +1,7 @@
 package gateways
 
 import (
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,12 +12,35 @@ import (
 	"github.com/rescind/rescind/tests/server"
 )
 
+// source is where a file of folder is read. tests/planted puts another in its place,
+// to see that somebody notices.
+func source(t *testing.T, name string) string {
+	t.Helper()
+	path, err := filepath.Abs(filepath.Join(folder, name))
+	must(t, err)
+	if overlay := os.Getenv("RESCIND_PLANTED"); overlay != "" {
+		text, err := os.ReadFile(overlay)
+		must(t, err)
+		var planted struct{ Replace map[string]string }
+		must(t, json.Unmarshal(text, &planted))
+		if there := planted.Replace[path]; there != "" {
+			return there
+		}
+	}
+	return path
+}
+
+func read(t *testing.T, name string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(source(t, name))
+	must(t, err)
+	return text
+}
+
 // configure writes a configuration with this test's ports into a folder.
 func (g *rig) configure(t *testing.T, from, to string, more ...string) {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(folder, from))
-	must(t, err)
-	config := string(text)
+	config := string(read(t, from))
 	for port, addr := range map[string]string{rescindPort: g.Addr(), apiPort: g.api.addr, gatewayPort: g.gateway} {
 		config = strings.ReplaceAll(config, port, strings.TrimPrefix(addr, "127.0.0.1"))
 	}
@@ -58,9 +82,7 @@ func TestCaddy(t *testing.T) {
 func TestHAProxy(t *testing.T) {
 	g, dir := build(t, "haproxy"), t.TempDir()
 	g.configure(t, "haproxy/haproxy.cfg", filepath.Join(dir, "haproxy.cfg"))
-	lua, err := filepath.Abs(filepath.Join(folder, "haproxy", "rescind.lua"))
-	must(t, err)
-	must(t, os.Symlink(lua, filepath.Join(dir, "rescind.lua")))
+	must(t, os.Symlink(source(t, "haproxy/rescind.lua"), filepath.Join(dir, "rescind.lua")))
 	cmd := exec.Command("haproxy", "-db", "-f", "haproxy.cfg")
 	cmd.Dir = dir
 	server.Spawn(t, cmd, g.gateway)

@@ -12,7 +12,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -50,9 +49,7 @@ type ledger struct{ *server.Server }
 
 func startLedger(t *testing.T) *ledger {
 	t.Helper()
-	config, err := filepath.Abs(filepath.Join(folder, "rescind.yaml"))
-	must(t, err)
-	return &ledger{program.Start(t, server.Options{Config: config, GRPC: true, Args: []string{"--issuer", "https://login.example.com"}})}
+	return &ledger{program.Start(t, server.Options{Config: source(t, "rescind.yaml"), GRPC: true, Args: []string{"--issuer", "https://login.example.com"}})}
 }
 
 // login opens a session and returns its access token.

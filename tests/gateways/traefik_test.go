@@ -91,10 +91,8 @@ func runTraefik(t *testing.T, binary string) {
 
 func readTraefik(t *testing.T) traefik {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(folder, "traefik", "dynamic.yaml"))
-	must(t, err)
 	var c traefik
-	must(t, yaml.UnmarshalWithOptions(text, &c, yaml.Strict()))
+	must(t, yaml.UnmarshalWithOptions(read(t, "traefik/dynamic.yaml"), &c, yaml.Strict()))
 	return c
 }
 
