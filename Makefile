@@ -57,4 +57,4 @@ bench-sdk: ## the packages for Node and Python beside bare applications and the 
 	@CGO_ENABLED=0 $(GO) run ./bench sdk
 
 clean: ## delete what was built
-	rm -rf bin tests/e2e/node_modules tests/docs/node_modules sdk/node/node_modules sdk/node/dist sdk/node/test/nest11/node_modules sdk/python/dist
+	rm -rf bin tests/e2e/node_modules tests/docs/node_modules sdk/node/node_modules sdk/node/dist sdk/node/test/nest11/node_modules sdk/python/dist examples/*/node_modules examples/*/dist examples/*/.venv
