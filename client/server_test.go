@@ -393,6 +393,10 @@ func TestListsAndAdministration(t *testing.T) {
 		t.Errorf("%+v %v", r, err)
 	}
 
+	if _, can := s.Store.(rescind.Backuper); !can {
+		is(t, "a store that leaves backups to its database", admin.Backup(ctx, io.Discard), rescind.ErrInvalid)
+		return
+	}
 	var archive bytes.Buffer
 	ok(t, admin.Backup(ctx, &archive))
 	files := 0

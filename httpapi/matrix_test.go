@@ -127,6 +127,9 @@ func TestAuthorizationMatrix(t *testing.T) {
 					route, _, _ := strings.Cut(path, "?")
 					route = strings.Replace(strings.Replace(route, g.Session.String(), "{id}", 1), "clients/nobody", "clients/{id}", 1)
 					covered[method+" "+route] = true
+					if _, ok := h.Store.(rescind.Backuper); row.name == "backup" && want == "200" && !ok {
+						want = "400" // it is left to the database
+					}
 					a := h.do(method, path, edits...)
 					if got := http.StatusText(a.status); want != strconv.Itoa(a.status) {
 						t.Fatalf("%d %s, want %s: %s", a.status, got, want, a.body)

@@ -10,6 +10,10 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,10 +22,13 @@ import (
 	"github.com/rescind/rescind"
 	"github.com/rescind/rescind/httpapi"
 	"github.com/rescind/rescind/keys"
+	"github.com/rescind/rescind/store"
 	"github.com/rescind/rescind/store/pebblestore"
 )
 
-// Server is a running server. Its store is in memory and its own.
+// Server is a running server. Its store is its own, and in memory unless the
+// variable RESCIND_TEST_STORE names another: the URL of a new ledger, in which
+// {n} stands for a number that is another for each server of the process.
 type Server struct {
 	URL       string // as in http://127.0.0.1:34567; the issuer too, unless configured
 	Authority *rescind.Authority
@@ -43,7 +50,7 @@ type Settings struct {
 	Config rescind.Config
 	HTTP   httpapi.Options
 	Keys   keys.Options
-	Now    func() time.Time // the store's clock; nil: the machine's
+	Now    func() time.Time // the store's clock; nil: its own
 	// WrapStore, if set, stands between the Authority and the store, to make it fail.
 	WrapStore func(rescind.Store) rescind.Store
 }
@@ -62,12 +69,12 @@ func Start(t testing.TB, options ...Option) *Server {
 		o(&set)
 	}
 
-	store, err := pebblestore.Open("ledger", pebblestore.Options{FS: vfs.NewMem(), Now: set.Now})
+	ledger, err := open(set.Now)
 	must(t, err)
-	t.Cleanup(func() { must(t, store.Close()) })
-	s.Store = store
+	t.Cleanup(func() { must(t, ledger.Close()) })
+	s.Store = ledger
 	if set.WrapStore != nil {
-		s.Store = set.WrapStore(store)
+		s.Store = set.WrapStore(ledger)
 	}
 	// The store is gone with the test, so this key protects nothing.
 	master, err := keys.ParseMaster(base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{42}, 32)))
@@ -98,6 +105,31 @@ func Start(t testing.TB, options ...Option) *Server {
 	})
 	return s
 }
+
+// servers counts those that were started on a store that RESCIND_TEST_STORE names.
+var servers atomic.Int64
+
+func open(now func() time.Time) (rescind.Store, error) {
+	url := os.Getenv("RESCIND_TEST_STORE")
+	if url == "" {
+		return pebblestore.Open("ledger", pebblestore.Options{FS: vfs.NewMem(), Now: now})
+	}
+	s, err := store.URL(strings.ReplaceAll(url, "{n}", strconv.FormatInt(servers.Add(1), 10))).Open(nil)
+	if err != nil || now == nil {
+		return s, err
+	}
+	return shifted{s, now, now()}, nil
+}
+
+// shifted is a store whose clock a test sets: it is as far from the store's own
+// as the test's has gone since it began.
+type shifted struct {
+	rescind.Store
+	now   func() time.Time
+	begun time.Time
+}
+
+func (s shifted) Now() time.Time { return s.Store.Now().Add(s.now().Sub(s.begun)) }
 
 // AddClient registers a client, with a fresh secret unless it is public.
 func (s *Server) AddClient(t testing.TB, c rescind.Client) Credentials {

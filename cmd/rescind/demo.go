@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"os"
@@ -10,7 +12,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/rescind/rescind"
 	"github.com/rescind/rescind/guard"
+	"github.com/rescind/rescind/store"
 )
 
 // demoTime bounds the whole demonstration; it needs a few seconds of it.
@@ -22,6 +26,10 @@ type story struct {
 	env    []string
 	wrap   func(guard.Checker) guard.Checker // what a test plants; nil: nothing
 	tell   func(step)
+
+	store    store.URL      // empty: a fresh folder
+	settings []string       // of the server
+	secret   rescind.Secret // of the client app, on a shared store
 
 	folder  string
 	server  *child
@@ -45,7 +53,8 @@ type step struct {
 }
 
 func (c *cli) demoCommand() *cobra.Command {
-	return &cobra.Command{
+	var on string
+	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Show the flaw and its cure in one run, in a few seconds",
 		Long: `Show the flaw and its cure in one run. It starts a real server on a fresh store and two small
@@ -53,17 +62,23 @@ APIs: one that only verifies the signature of a token, as most do, and one that 
 logs in, logs out, and tries the old tokens again, also after the server was killed and restarted.
 
 It prints each step with its HTTP status, and exits with 0 only if every step came out as promised.
-It needs no network, and nothing is left behind.`,
-		Example: "  rescind demo\n  rescind demo --json",
+It needs no network, and nothing is left behind. With --store, or RESCIND_DEMO_STORE where the
+URL holds a password, the ledger lies in an empty database of yours, and stays there.`,
+		Example: "  rescind demo\n  rescind demo --json\n  rescind demo --store redis://127.0.0.1:6379/5",
 		Args:    exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			binary, err := os.Executable()
 			if err != nil {
 				return unavailablef("demo: %w", err)
 			}
-			return c.demo(cmd.Context(), &story{binary: binary, env: os.Environ()})
+			if text, _ := c.env("RESCIND_DEMO_STORE"); !cmd.Flags().Changed("store") {
+				on = text
+			}
+			return c.demo(cmd.Context(), &story{binary: binary, env: os.Environ(), store: store.URL(on)})
 		},
 	}
+	cmd.Flags().StringVar(&on, "store", "", "keep the ledger there instead of in a fresh folder, as in postgres://… [RESCIND_DEMO_STORE]")
+	return cmd
 }
 
 // demo runs a story and judges it.
@@ -163,6 +178,7 @@ func (s *story) run(ctx context.Context) (err error) {
 		}
 		err = errors.Join(err, os.RemoveAll(s.folder))
 	}()
+	s.settle()
 	if err := s.begin(ctx); err != nil {
 		return err
 	}
@@ -181,8 +197,33 @@ func (s *story) run(ctx context.Context) (err error) {
 
 func (s *story) start(ctx context.Context, listen string) error {
 	var err error
-	s.server, err = startChild(ctx, s.binary, s.env, filepath.Join(s.folder, "data"), listen)
-	return err
+	if s.server, err = startChild(ctx, s.binary, s.env, s.settings, listen); err != nil {
+		return err
+	}
+	if s.secret != "" {
+		s.server.secret = s.secret
+	}
+	return nil
+}
+
+// settle says how the server is to be started, each time the same.
+func (s *story) settle() {
+	if s.store == "" {
+		s.settings = []string{"RESCIND_STORE=pebble:" + filepath.Join(s.folder, "data")}
+		return
+	}
+	s.secret = rescind.NewSecret()
+	s.settings = []string{
+		"RESCIND_STORE=" + string(s.store), "RESCIND_WITNESS_FILE=" + filepath.Join(s.folder, "witness.json"),
+		"RESCIND_MASTER_KEY=" + newMaster(), "RESCIND_ADMIN_SECRET=" + rescind.NewSecret().Reveal(), "RESCIND_APP_SECRET=" + s.secret.Reveal(),
+	}
+}
+
+// newMaster returns a master key for a ledger that nobody needs afterwards.
+func newMaster() string {
+	var key [32]byte
+	_, _ = rand.Read(key[:]) // never fails: crypto/rand ends the process instead
+	return base64.StdEncoding.EncodeToString(key[:])
 }
 
 func (s *story) begin(ctx context.Context) error {

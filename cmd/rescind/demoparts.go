@@ -56,14 +56,15 @@ func (l *lastWords) String() string {
 	return strings.TrimSpace(l.text.String())
 }
 
-// startChild runs this program as a server and returns when it is ready. A taken
+// startChild runs this program as a server, with settings as variables of its
+// environment, and returns when it is ready. A taken
 // address is tried again for a moment: the port of a server that was just killed
 // is free for anybody.
-func startChild(ctx context.Context, binary string, env []string, data, listen string, more ...string) (*child, error) {
+func startChild(ctx context.Context, binary string, env, settings []string, listen string, more ...string) (*child, error) {
 	var err error
 	for range 5 {
 		var c *child
-		if c, err = tryChild(ctx, binary, env, data, listen, more...); err == nil {
+		if c, err = tryChild(ctx, binary, env, settings, listen, more...); err == nil {
 			return c, nil
 		}
 		select {
@@ -75,9 +76,9 @@ func startChild(ctx context.Context, binary string, env []string, data, listen s
 	return nil, err
 }
 
-func tryChild(ctx context.Context, binary string, env []string, data, listen string, more ...string) (*child, error) {
+func tryChild(ctx context.Context, binary string, env, settings []string, listen string, more ...string) (*child, error) {
 	c := &child{said: &lastWords{}, done: make(chan struct{})}
-	args := []string{"serve", "--json", "--listen", listen, "--store", "pebble:" + data, "--log-level", "warn"}
+	args := []string{"serve", "--json", "--listen", listen, "--log-level", "warn"}
 	c.cmd = exec.Command(binary, append(args, more...)...)
 	c.cmd.Stderr = c.said
 	for _, kv := range env {
@@ -86,6 +87,7 @@ func tryChild(ctx context.Context, binary string, env []string, data, listen str
 			c.cmd.Env = append(c.cmd.Env, kv)
 		}
 	}
+	c.cmd.Env = append(c.cmd.Env, settings...)
 	stdout, err := c.cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
@@ -113,7 +115,7 @@ func tryChild(ctx context.Context, binary string, env []string, data, listen str
 	case <-ctx.Done():
 		err = ctx.Err()
 	}
-	if err == nil {
+	if err == nil && ready.AppSecret != "" {
 		c.secret, err = readSecret(ready.AppSecret)
 	}
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 // launch starts a server on a folder, in a process of its own.
 func launch(t *testing.T, folder, listen string, more ...string) (*child, *application) {
 	t.Helper()
-	c, err := startChild(context.Background(), program(t), os.Environ(), filepath.Join(folder, "data"), listen, more...)
+	c, err := startChild(context.Background(), program(t), os.Environ(), []string{"RESCIND_STORE=pebble:" + filepath.Join(folder, "data")}, listen, more...)
 	if err != nil {
 		t.Fatal(err)
 	}
