@@ -29,63 +29,95 @@ type language struct {
 	start func(t *testing.T, url, secret string, a *app) (addr string)
 }
 
-// languages returns all of them, and the one that RESCIND_SPEC_APP starts.
-func languages(t *testing.T, root string) []language {
-	t.Helper()
-	if command := os.Getenv("RESCIND_SPEC_APP"); command != "" {
-		return []language{{"RESCIND_SPEC_APP", strings.Fields(os.Getenv("RESCIND_SPEC_LACKS")), process(nil, "sh", "-c", "exec "+command)}}
-	}
-	env := buildSDK(t, root)
-	node := func(args ...string) func(*testing.T, string, string, *app) string {
-		return process(env, "node", append([]string{"--max-http-header-size=65536"}, args...)...)
-	}
-	return []language{
-		{"Go", []string{"native"}, goApp},
-		{"Express", nil, node("express.mjs")},
-		{"NestJS", []string{"after_logout", "audience", "own_headers"}, node("nestjs.mjs", "express")},
-		{"NestJS over Fastify", []string{"after_logout", "audience", "own_headers"}, node("nestjs.mjs", "fastify")},
-		{"Flask", nil, process(env, python(), "flask_app.py")},
-	}
+// TestGo runs the vectors against package client, and the scripts against package
+// guard on top of it.
+func TestGo(t *testing.T) {
+	t.Run("client", testClient)
+	applications(t, language{"Guard", []string{"native"}, goApp})
 }
 
-func python() string {
-	if p := os.Getenv("RESCIND_PYTHON"); p != "" {
-		return p
-	}
-	return "/usr/bin/python3"
-}
-
-func absent() string {
-	if err := exec.Command(python(), "-c", "import flask").Run(); err != nil {
-		return "the Python module flask"
-	}
-	for _, command := range []string{"node", "npm"} {
-		if _, err := exec.LookPath(command); err != nil {
-			return err.Error()
-		}
-	}
-	return ""
-}
-
-// buildSDK builds the packages of sdk/ below root into a folder of their own.
-func buildSDK(t *testing.T, root string) []string {
-	t.Helper()
-	need.That(t, "NODE", "the guarded applications in JavaScript and Python", absent)
-	root, err := filepath.Abs(root)
+// TestNode runs the vectors against sdk/node, and the scripts against its
+// middleware and guards.
+func TestNode(t *testing.T) {
+	need.Commands(t, "NODE", "the guarded applications in JavaScript", "node", "npm")
+	folder := copied(t, "sdk/node/test/spec.test.mjs")
+	at := filepath.Join(folder, "sdk", "node")
+	npm.SDK(t, root, at)
+	modules, err := filepath.Abs(filepath.Join(root, "sdk", "node", "node_modules"))
 	must(t, err)
-	folder := filepath.Join(t.TempDir(), "node")
-	npm.SDK(t, root, folder)
-	must(t, os.Symlink(filepath.Join(root, "sdk", "node", "node_modules"), filepath.Join(folder, "node_modules")))
-	return []string{"SPEC_NODE=" + folder, "PYTHONPATH=" + filepath.Join(root, "sdk", "python", "src"), "PYTHONDONTWRITEBYTECODE=1"}
+	must(t, os.Symlink(modules, filepath.Join(at, "node_modules")))
+	t.Run("client", func(t *testing.T) {
+		t.Parallel()
+		out := npm.Run(t, at, nil, "node", "--test", "test/spec.test.mjs")
+		if !strings.Contains(out, "# fail 0\n") || strings.Contains(out, "# pass 0\n") {
+			t.Errorf("not every vector has run:\n%s", out)
+		}
+	})
+	node := func(args ...string) func(*testing.T, string, string, *app) string {
+		args = append([]string{"--max-http-header-size=65536"}, args...) // a token may have 16 KiB
+		return process(filepath.Join(folder, "tests", "spec"), []string{"SPEC_NODE=" + at}, "node", args...)
+	}
+	nest := []string{"after_logout", "audience", "own_headers"} // decorators and controllers do these
+	applications(t, language{"Express", nil, node("express.mjs")})
+	applications(t, language{"NestJS", nest, node("nestjs.mjs", "express")})
+	applications(t, language{"Fastify", nest, node("nestjs.mjs", "fastify")})
+}
+
+// TestPython runs the vectors against sdk/python, and the scripts against its
+// Flask extension.
+func TestPython(t *testing.T) {
+	python := os.Getenv("RESCIND_PYTHON")
+	if python == "" {
+		python = "/usr/bin/python3" // it has the packages that apt-get installs
+	}
+	need.That(t, "PYTHON", "the guarded application in Flask", func() string {
+		if exec.Command(python, "-c", "import flask").Run() != nil {
+			return "the module flask of " + python
+		}
+		return ""
+	})
+	folder := copied(t, "sdk/python/src", "sdk/python/tests")
+	at := filepath.Join(folder, "sdk", "python")
+	env := []string{"PYTHONPATH=" + filepath.Join(at, "src"), "PYTHONDONTWRITEBYTECODE=1"}
+	t.Run("client", func(t *testing.T) {
+		t.Parallel()
+		out := npm.Run(t, at, env, python, "-m", "unittest", "tests.test_spec")
+		if !strings.HasSuffix(strings.TrimSpace(out), "\nOK") || strings.Contains(out, "Ran 0 tests") {
+			t.Errorf("not every vector has run:\n%s", out)
+		}
+	})
+	applications(t, language{"Flask", nil, process(filepath.Join(folder, "tests", "spec"), env, python, "flask_app.py")})
+}
+
+// TestOther runs the scripts against the application that the command in
+// RESCIND_SPEC_APP starts, if there is one. RESCIND_SPEC_LACKS says what it does
+// not have.
+func TestOther(t *testing.T) {
+	if command := os.Getenv("RESCIND_SPEC_APP"); command != "" {
+		applications(t, language{"application", strings.Fields(os.Getenv("RESCIND_SPEC_LACKS")), process("", nil, "sh", "-c", "exec "+command)})
+	}
+}
+
+const root = "../.."
+
+// copied is a copy of what runs outside this process, perhaps with a planted bug.
+func copied(t *testing.T, names ...string) string {
+	t.Helper()
+	folder := t.TempDir()
+	for _, name := range append(names, "spec", "tests/spec") {
+		npm.Copy(t, root, folder, name)
+	}
+	return folder
 }
 
 // process starts a program that obeys the contract of spec/README.md.
-func process(env []string, name string, args ...string) func(*testing.T, string, string, *app) string {
+func process(folder string, env []string, name string, args ...string) func(*testing.T, string, string, *app) string {
 	return func(t *testing.T, url, secret string, a *app) string {
 		t.Helper()
 		options, err := json.Marshal(map[string]any{"cookies": a.Cookies, "audience": a.Audience, "timeout_ms": a.timeout()})
 		must(t, err)
 		cmd := exec.Command(name, args...)
+		cmd.Dir = folder
 		cmd.Env = append(slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "RESCIND_") }), env...)
 		cmd.Env = append(cmd.Env, "RESCIND_URL="+url, "RESCIND_CLIENT_ID="+a.client(), "RESCIND_CLIENT_SECRET="+secret, "SPEC_OPTIONS="+string(options), "NODE_ENV=production")
 		var said strings.Builder

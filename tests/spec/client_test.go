@@ -19,8 +19,9 @@ import (
 	"github.com/rescind/rescind/client"
 )
 
-// TestClient runs every vector about clients against package client.
-func TestClient(t *testing.T) {
+// testClient runs every vector about clients against package client.
+func testClient(t *testing.T) {
+	t.Parallel()
 	ran := 0
 	for _, s := range load(t, "client") {
 		t.Run(s.file, func(t *testing.T) {
