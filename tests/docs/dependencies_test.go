@@ -20,6 +20,9 @@ const (
 	shipped = "In the library and the server"
 	tested  = "In tests only"
 	tools   = "Tools"
+	plugged = "What the packages for Node and Python plug into"
+	aside   = "From npm and PyPI, for builds, tests and examples"
+	debian  = "From Debian, for tests"
 )
 
 var (
@@ -152,18 +155,7 @@ func imported(t *testing.T) map[string]string {
 		}
 		found[name] = tools
 	}
-	var node struct {
-		Dependencies, DevDependencies map[string]string
-	}
-	if err := json.Unmarshal([]byte(file(t, "tests/e2e/package.json")), &node); err != nil {
-		t.Fatal(err)
-	}
-	for name := range node.Dependencies {
-		found[name] = tools
-	}
-	for name := range node.DevDependencies {
-		found[name] = tools
-	}
+	maps.Copy(found, installed(t))
 	return found
 }
 
