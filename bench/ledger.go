@@ -31,7 +31,7 @@ const (
 // ledger is a store in a folder, with an Authority over it.
 type ledger struct {
 	dir       string
-	store     *pebblestore.Store
+	store     rescind.Store
 	keys      *keys.Keeper
 	authority *rescind.Authority
 	secret    rescind.Secret // of the client that may introspect
@@ -72,9 +72,16 @@ func openLedger(ctx context.Context, dir string, log *slog.Logger) (*ledger, err
 func (l *ledger) data() string { return filepath.Join(l.dir, "data") }
 
 func (l *ledger) open(ctx context.Context, log *slog.Logger) (err error) {
-	if l.store, err = pebblestore.Open(l.data(), pebblestore.Options{Logger: log}); err != nil {
+	store, err := pebblestore.Open(l.data(), pebblestore.Options{Logger: log})
+	if err != nil {
 		return err
 	}
+	return l.over(ctx, store, log)
+}
+
+// over puts an Authority over a store.
+func (l *ledger) over(ctx context.Context, store rescind.Store, log *slog.Logger) (err error) {
+	l.store = store
 	l.authority, err = rescind.New(ctx, rescind.Config{
 		Store: l.store, Keys: l.keys, Issuer: issuer, Audience: audience, Logger: log,
 		// The tokens of a run must outlive it, and nobody is idle in it.

@@ -5,6 +5,7 @@
 //	go run ./bench                 the table at 1 M sessions; some minutes
 //	go run ./bench -full           and with 10 M sessions
 //	go run ./bench -rows jwt,http  some of it
+//	go run ./bench postgres        the ledger in PostgreSQL, beside bare statements
 //	go run ./bench sdk             the packages for other languages; sdk.go
 package main
 
@@ -79,6 +80,8 @@ func run(ctx context.Context, args []string) (err error) {
 			return holdMain(args[1:])
 		case "sdk":
 			return sdkMain(ctx, args[1:])
+		case "postgres":
+			return postgresMain(ctx, args[1:])
 		}
 	}
 	var names []string

@@ -69,6 +69,7 @@ func (s *Store) serveSteps() {
 			w.pause()
 			continue
 		}
+		s.steps.gather(stepsAtOnce)
 		if some := s.steps.take(stepsAtOnce); len(some) > 0 {
 			w.run(some)
 		}

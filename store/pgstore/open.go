@@ -115,7 +115,7 @@ func (s *Store) start() error {
 	for range lookupWorkers {
 		s.work.Go(s.serveLookups)
 	}
-	s.work.Go(s.serveSteps)
+	s.work.Go(s.serveSteps) // one: a second would only wait for the lock, and halve the batches
 	s.work.Go(s.watch)
 	return nil
 }

@@ -1,6 +1,7 @@
 package pgstore
 
 import (
+	"runtime"
 	"sync"
 	"time"
 )
@@ -86,6 +87,21 @@ func (q *queue[R]) wait() bool {
 		}
 	}
 	return false
+}
+
+// gather lets callers that are just being answered, or about to call, join: it
+// returns when nobody has come while others had the processor.
+func (q *queue[R]) gather(enough int) {
+	for was := -1; ; {
+		q.mu.Lock()
+		n := len(q.waiting)
+		q.mu.Unlock()
+		if n <= was || n >= enough {
+			return
+		}
+		was = n
+		runtime.Gosched()
+	}
 }
 
 // take removes up to max requests, and answers those that came too late.
