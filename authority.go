@@ -122,21 +122,7 @@ func New(ctx context.Context, c Config) (*Authority, error) {
 	if c.Store == nil || c.Keys == nil {
 		return nil, invalid("an authority needs a store and keys")
 	}
-	u, err := url.Parse(c.Issuer)
-	if err != nil || !u.IsAbs() || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil || len(c.Issuer) > MaxAudience {
-		return nil, invalid("the issuer must be an absolute URL without user, query or fragment, as in https://login.example.com")
-	}
-	switch {
-	case a.policy != LimitRefuse && a.policy != LimitEndOldest:
-		return nil, invalid("limit policy is %q or %q", LimitRefuse, LimitEndOldest)
-	case a.max < 0 || a.max > 1000:
-		return nil, invalid("max sessions is 0 to 1000")
-	case a.retention < 0:
-		return nil, invalid("retention cannot be negative")
-	case !validAudience(a.audience):
-		return nil, invalid("an audience has 1 to %d printable ASCII characters", MaxAudience)
-	}
-	if err := checkLifetimes(a.access, a.idle, a.lifetime); err != nil {
+	if err := c.Validate(); err != nil {
 		return nil, err
 	}
 	if err := a.prepare(ctx); err != nil {
@@ -152,6 +138,27 @@ func New(ctx context.Context, c Config) (*Authority, error) {
 		go a.keepUp(background)
 	}
 	return a, nil
+}
+
+// Validate reports what is wrong with the settings, Store and Keys apart: [New]
+// refuses them with the same error, but only where there is a store already. The
+// error wraps ErrInvalid.
+func (c Config) Validate() error {
+	u, err := url.Parse(c.Issuer)
+	if err != nil || !u.IsAbs() || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil || len(c.Issuer) > MaxAudience {
+		return invalid("the issuer must be an absolute URL without user, query or fragment, as in https://login.example.com")
+	}
+	switch policy := or(c.LimitPolicy, LimitRefuse); {
+	case policy != LimitRefuse && policy != LimitEndOldest:
+		return invalid("limit policy is %q or %q", LimitRefuse, LimitEndOldest)
+	case c.MaxSessions < 0 || c.MaxSessions > 1000:
+		return invalid("max sessions is 0 to 1000")
+	case c.Retention < 0:
+		return invalid("retention cannot be negative")
+	case !validAudience(or(c.Audience, c.Issuer)):
+		return invalid("an audience has 1 to %d printable ASCII characters", MaxAudience)
+	}
+	return checkLifetimes(or(c.AccessLifetime, DefaultAccessLifetime), or(c.IdleTimeout, DefaultIdleTimeout), or(c.SessionLifetime, DefaultSessionLifetime))
 }
 
 // Close ends the upkeep. The store stays open: it belongs to who opened it.

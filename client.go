@@ -155,7 +155,9 @@ func (c *Client) document() (Document, error) {
 	return Document{Kind: clientKind, ID: c.ID, Value: v}, nil
 }
 
-func (c *Client) validate() error {
+// Validate reports what is wrong with a client, as AddClient does, and gives it the
+// default format if it has none. The error wraps ErrInvalid.
+func (c *Client) Validate() error {
 	if !validClientID(c.ID) {
 		return invalid("a client id has 1 to 64 characters of A-Z a-z 0-9 . _ -")
 	}

@@ -155,7 +155,7 @@ func TestClientRules(t *testing.T) {
 	} {
 		c := confidential(t)
 		change(c)
-		if err := c.validate(); !errors.Is(err, ErrInvalid) {
+		if err := c.Validate(); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -170,7 +170,7 @@ func TestClientRules(t *testing.T) {
 	} {
 		c := confidential(t)
 		change(c)
-		if err := c.validate(); err != nil {
+		if err := c.Validate(); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		if c.Format == "" {

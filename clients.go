@@ -77,7 +77,7 @@ func (a *Authority) Clients(ctx context.Context) ([]*Client, error) {
 // stay. ErrConflict too where that takes the role admin from the last client that
 // has it.
 func (a *Authority) AddClient(ctx context.Context, c Client, replace bool, actor string) (Client, error) {
-	if err := c.validate(); err != nil {
+	if err := c.Validate(); err != nil {
 		return Client{}, err
 	}
 	err := a.configure(ctx, func(cfg StoreConfig, now time.Time) (Change, error) {

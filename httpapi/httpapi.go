@@ -133,20 +133,14 @@ func New(a *rescind.Authority, o Options) (http.Handler, error) {
 	if o.MetricsFrom == nil {
 		s.metricsFrom = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 	}
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
 	for name, r := range o.Rules {
-		if err := r.validate(name); err != nil {
-			return nil, err
-		}
 		s.rules[name] = &r
 	}
 	for _, origin := range o.CORSOrigins {
-		if err := validOrigin(origin); err != nil {
-			return nil, err
-		}
 		s.origins[origin] = true
-	}
-	if s.bodyTimeout < 0 {
-		return nil, errors.New("httpapi: a body time-out cannot be negative")
 	}
 	var err error
 	if s.failures, err = newFailures(o.RateLimit, s.now); err != nil {
@@ -169,6 +163,25 @@ func New(a *rescind.Authority, o Options) (http.Handler, error) {
 		return nil, fmt.Errorf("httpapi: OpenAPI document: %w", err)
 	}
 	return s, nil
+}
+
+// Validate reports how the options contradict themselves. New does so too, but
+// only where there is an Authority already.
+func (o Options) Validate() error {
+	for name, r := range o.Rules {
+		if err := r.validate(name); err != nil {
+			return err
+		}
+	}
+	for _, origin := range o.CORSOrigins {
+		if err := validOrigin(origin); err != nil {
+			return err
+		}
+	}
+	if o.BodyTimeout < 0 {
+		return errors.New("httpapi: a body time-out cannot be negative")
+	}
+	return nil
 }
 
 // validOrigin accepts what a browser sends as Origin: scheme, host and port, in

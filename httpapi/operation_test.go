@@ -230,6 +230,9 @@ func TestHealthAndReadiness(t *testing.T) {
 	h := start(t, o.wrap)
 	h.do("GET", "/healthz").want(t, 200)
 	h.do("HEAD", "/healthz").want(t, 200)
+	if a := h.do("HEAD", "/metrics").want(t, 200); a.body != "" {
+		t.Errorf("HEAD has a body: %q", a.body)
+	}
 	h.do("GET", "/readyz").want(t, 200)
 	o.down()
 	h.do("GET", "/healthz").want(t, 200)

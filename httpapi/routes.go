@@ -118,7 +118,7 @@ func (s *server) routes() []*route {
 		// Operation.
 		{method: "GET", path: "/healthz", handle: (*call).healthy, summary: "The process is alive", response: health{}},
 		{method: "GET", path: "/readyz", handle: (*call).ready, summary: "The store answers", response: health{}},
-		{method: "GET", path: "/metrics", handle: (*call).showMetrics, stream: true,
+		{method: "GET", path: "/metrics", handle: (*call).showMetrics,
 			summary: "Prometheus metrics: free for the configured addresses, else for the role admin", response: "", mime: "text/plain"},
 		{method: "GET", path: "/openapi.json", handle: (*call).openapi, cache: fiveMinutes, summary: "This document", response: map[string]any{}},
 	}

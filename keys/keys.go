@@ -41,6 +41,18 @@ type Options struct {
 	Retire time.Duration
 }
 
+// Validate reports what is wrong with the options, as New does. The error wraps
+// [rescind.ErrInvalid].
+func (o Options) Validate() error {
+	if _, ok := methods[cmp.Or(o.Algorithm, ES256)]; !ok {
+		return fmt.Errorf("%w: signing algorithm %q: use ES256, EdDSA or RS256", rescind.ErrInvalid, o.Algorithm)
+	}
+	if o.PublishBefore < 0 || o.Retire < 0 {
+		return fmt.Errorf("%w: PublishBefore and Retire of keys cannot be negative", rescind.ErrInvalid)
+	}
+	return nil
+}
+
 // Keeper implements [rescind.Keys]. It holds no key but the one that seals.
 type Keeper struct {
 	opts        Options
@@ -56,11 +68,8 @@ func New(master Master, opts Options) (*Keeper, error) {
 	opts.PublishBefore = cmp.Or(opts.PublishBefore, 10*time.Minute)
 	opts.RotateEvery = cmp.Or(opts.RotateEvery, 90*24*time.Hour)
 	opts.Retire = cmp.Or(opts.Retire, rescind.MaxLifetime)
-	if _, ok := methods[opts.Algorithm]; !ok {
-		return nil, fmt.Errorf("%w: signing algorithm %q: use ES256, EdDSA or RS256", rescind.ErrInvalid, opts.Algorithm)
-	}
-	if opts.PublishBefore < 0 || opts.Retire < 0 {
-		return nil, fmt.Errorf("%w: PublishBefore and Retire of keys cannot be negative", rescind.ErrInvalid)
+	if err := opts.Validate(); err != nil {
+		return nil, err
 	}
 	if master.bytes == nil {
 		return nil, fmt.Errorf("%w: no master key", rescind.ErrInvalid)

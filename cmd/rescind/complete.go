@@ -41,22 +41,45 @@ func (c *config) complete() error {
 	if _, err := c.Log.handler(nil); err != nil {
 		return err
 	}
-	if _, err := networks("trusted_proxies", c.Proxies); err != nil {
-		return err
-	}
-	if _, err := networks("metrics_from", c.MetricsFrom); err != nil {
-		return err
-	}
 	if math.IsNaN(c.OTel.Ratio) || c.OTel.Ratio < 0 || c.OTel.Ratio > 1 {
 		return usagef("otel: sample_ratio is 0 to 1")
 	}
 	if u, err := url.Parse(c.OTel.Endpoint); c.OTel.Endpoint != "" && (err != nil || u.Host == "" || u.User != nil || (u.Scheme != "http" && u.Scheme != "https")) {
 		return usagef("otel: endpoint is the URL of a collector, as in http://127.0.0.1:4318")
 	}
-	if c.Retention < 0 || c.Shutdown.Delay < 0 || c.Shutdown.Timeout < 0 {
-		return usagef("retention and the times of shutdown cannot be negative")
+	if c.Shutdown.Delay < 0 || c.Shutdown.Timeout < 0 {
+		return usagef("shutdown: its times cannot be negative")
 	}
-	return c.completeClients()
+	if err := c.completeClients(); err != nil {
+		return err
+	}
+	return c.validate()
+}
+
+// validate asks the packages behind the configuration what they would refuse: they
+// themselves can only say so when there is a store.
+func (c *config) validate() error {
+	judging := c.judging()
+	judging.Issuer = or(judging.Issuer, "http://"+c.Listen) // the port is still to come
+	api, err := c.api(nil)
+	if err != nil {
+		return err
+	}
+	for _, err := range []error{judging.Validate(), c.keeping().Validate(), api.Validate()} {
+		if err != nil {
+			return usagef("configuration: %w", err)
+		}
+	}
+	for _, d := range c.Clients {
+		client := d.client()
+		if !d.Public {
+			client.SecretHash = []byte{0} // the secret is read at the start
+		}
+		if err := client.Validate(); err != nil {
+			return usagef("clients: %q: %w", d.ID, err)
+		}
+	}
+	return nil
 }
 
 // completeAddress splits an address to listen on, and refuses one on which tokens

@@ -68,6 +68,52 @@ the data folder away and start anew`, c.Store, c.MasterKeyFile)
 	return m, nil
 }
 
+// checkSecrets reads what there is of the secrets, before anything is made for
+// which they are needed.
+func (c *config) checkSecrets(env func(string) (string, bool)) error {
+	if c.masterKey != "" {
+		if _, err := keys.ParseMaster(c.masterKey.Reveal()); err != nil {
+			return usagef("RESCIND_MASTER_KEY: %w", err)
+		}
+	}
+	fits := func(place string, secret rescind.Secret) error {
+		if err := new(rescind.Client).SetSecret(secret.Reveal()); err != nil {
+			return usagef("%s: %w", place, err)
+		}
+		return nil
+	}
+	if c.appSecret != "" { // its file matters at the first start only
+		if err := fits("RESCIND_APP_SECRET", c.appSecret); err != nil {
+			return err
+		}
+	}
+	secret, err := c.adminSecret, error(nil)
+	if secret == "" {
+		secret, err = readSecret(c.AdminSecretFile)
+	}
+	switch {
+	case err == nil:
+		if err := fits(or(c.AdminSecretFile, "RESCIND_ADMIN_SECRET"), secret); err != nil {
+			return err
+		}
+	case !errors.Is(err, fs.ErrNotExist): // else it is made, or not needed
+		return refusedf("secret of the client %s: %w", adminID, err)
+	}
+	for _, d := range c.Clients {
+		if d.Public {
+			continue
+		}
+		secret, err := d.secret(env)
+		if err != nil {
+			return err
+		}
+		if err := fits(fmt.Sprintf("clients: %q", d.ID), secret); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // settleClients makes admin and, where there was no admin yet, app, and brings
 // the declared clients to what is declared. Nothing is written where nothing
 // differs.

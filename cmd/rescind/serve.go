@@ -105,8 +105,12 @@ func (c *cli) serve(ctx context.Context, config *config) (err error) {
 	}
 	defer flushTraces(traces, log)
 
-	options, err := config.api(log) // before there is a store: a mistake should leave nothing behind
+	// Before there is a store: a mistake should leave nothing behind.
+	options, err := config.api(log)
 	if err != nil {
+		return err
+	}
+	if err := config.checkSecrets(c.env); err != nil {
 		return err
 	}
 	if traces != nil { // a nil pointer in an interface would not be nil
@@ -169,17 +173,13 @@ func (c *config) authority(ctx context.Context, store rescind.Store, log *slog.L
 	if err != nil {
 		return nil, places{}, err
 	}
-	keeper, err := keys.New(master, keys.Options{Algorithm: c.Keys.Algorithm, RotateEvery: time.Duration(c.Keys.Rotate)})
+	keeper, err := keys.New(master, c.keeping())
 	if err != nil {
 		return nil, places{}, usagef("keys: %w", err)
 	}
-	a, err := rescind.New(ctx, rescind.Config{
-		Store: store, Keys: keeper, Issuer: c.Issuer, Audience: c.Audience,
-		AccessLifetime: time.Duration(c.Lifetimes.Access), IdleTimeout: time.Duration(c.Lifetimes.Idle),
-		SessionLifetime: time.Duration(c.Lifetimes.Session),
-		MaxSessions:     c.Sessions.Max, LimitPolicy: rescind.LimitPolicy(c.Sessions.Policy),
-		Retention: time.Duration(c.Retention), Logger: log, Witness: &witness{path: c.WitnessFile},
-	})
+	judging := c.judging()
+	judging.Store, judging.Keys, judging.Logger, judging.Witness = store, keeper, log, &witness{path: c.WitnessFile}
+	a, err := rescind.New(ctx, judging)
 	if errors.Is(err, keys.ErrMaster) {
 		return nil, places{}, refusedf("%w\nGive the master key that this store was made with: --master-key-file or RESCIND_MASTER_KEY", err)
 	}
@@ -192,6 +192,22 @@ func (c *config) authority(ctx context.Context, store rescind.Store, log *slog.L
 		return nil, places{}, err
 	}
 	return a, where, nil
+}
+
+// judging says how the Authority judges, Store and Keys apart.
+func (c *config) judging() rescind.Config {
+	return rescind.Config{
+		Issuer: c.Issuer, Audience: c.Audience,
+		AccessLifetime: time.Duration(c.Lifetimes.Access), IdleTimeout: time.Duration(c.Lifetimes.Idle),
+		SessionLifetime: time.Duration(c.Lifetimes.Session),
+		MaxSessions:     c.Sessions.Max, LimitPolicy: rescind.LimitPolicy(c.Sessions.Policy),
+		Retention: time.Duration(c.Retention),
+	}
+}
+
+// keeping says how its keys live.
+func (c *config) keeping() keys.Options {
+	return keys.Options{Algorithm: c.Keys.Algorithm, RotateEvery: time.Duration(c.Keys.Rotate)}
 }
 
 // api says how the Authority is served.
