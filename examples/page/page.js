@@ -160,9 +160,10 @@ byId('write').addEventListener('submit', event => {
 for (const path of ['logout', 'logout-all']) {
   byId(path).addEventListener('click', () => act(async () => {
     const answer = await send('POST', path)
-    // Logging out everywhere needs a session that stands: 401 says that there is none.
-    if (!answer.ok && answer.status !== 401) throw new Unknown('It is not certain that you are logged out. Try again.')
-    leave('You are logged out.')
+    if (answer.ok) leave('You are logged out.')
+    // To end the others takes a session that stands.
+    else if (answer.status === 401) leave('Your session had ended before. To end all others, log in again.')
+    else throw new Unknown('It is not certain that you are logged out. Try again.')
     windows.postMessage('ended')
   }))
 }
