@@ -96,6 +96,7 @@ export class Transport {
       const request = this.#request({ ...this.#to, method: call.method, path: this.#prefix + call.path, headers })
       let settled = false
       let sent = false
+      let written = false
       let early: NodeJS.Timeout | undefined
       const timer = setTimeout(() => {
         this.#forgetIdle()
@@ -116,9 +117,13 @@ export class Transport {
       request.on('socket', socket => {
         sent = !socket.connecting
         if (!sent) socket.once('encrypted' in socket ? 'secureConnect' : 'connect', () => { sent = true })
-        if (!settled) early = setTimeout(() => fail('the request could not be sent in time', true), sending)
+        // What was done while this process was busy is looked at before it is judged.
+        if (!settled) early = setTimeout(() => setImmediate(() => { if (!written) fail('the request could not be sent in time', true) }), sending)
       })
-      request.on('finish', () => clearTimeout(early))
+      request.on('finish', () => {
+        written = true
+        clearTimeout(early)
+      })
       request.on('error', (err: NodeJS.ErrnoException) => {
         const dialling = err.syscall === 'connect' || err.syscall === 'getaddrinfo'
         fail(err.code ?? 'the connection failed', !dialling, err)

@@ -256,6 +256,18 @@ test('one slow phase leaves time for a second attempt', async t => {
     assert.equal(wall.connections, 3)
   })
 
+  await t.test('an application that is busy itself', async () => {
+    const prompt = await connections(s => s.on('data', () => s.write(reply(200, 'application/json', '{"active":false}'))))
+    const c = rescind({ ...server.options, url: prompt.url, timeout: 2000 })
+    await new Promise(setImmediate) // from here, timers come before news of connections
+    const checked = assert.rejects(c.check('token'), isInactive)
+    for (let i = 0; i < 10; i++) await new Promise(process.nextTick) // the connection is on its way, and nobody has heard of it
+    for (const until = performance.now() + 1200; performance.now() < until;);
+    await checked
+    assert.equal(prompt.connections, 1)
+    c.close()
+  })
+
   await t.test('a connection that does not come about', async () => {
     // The first handshake is never answered.
     const dir = mkdtempSync(join(tmpdir(), 'rescind-node-tls-'))
