@@ -58,7 +58,8 @@ func TestNode(t *testing.T) {
 		return process(filepath.Join(folder, "tests", "spec"), []string{"SPEC_NODE=" + at}, "node", args...)
 	}
 	nest := []string{"after_logout", "audience", "own_headers"} // decorators and controllers do these
-	applications(t, language{"Express", nil, node("express.mjs")})
+	applications(t, language{"Express", nil, node("express.mjs", "express")})
+	applications(t, language{"Express 4", nil, node("express.mjs", "express4")})
 	applications(t, language{"NestJS", nest, node("nestjs.mjs", "express")})
 	applications(t, language{"Fastify", nest, node("nestjs.mjs", "fastify")})
 }

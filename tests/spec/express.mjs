@@ -1,9 +1,9 @@
-// The guarded application of spec/README.md, in Express.
+// The guarded application of spec/README.md, in Express 5 or 4.
 import { createRequire } from 'node:module'
 import { pathToFileURL } from 'node:url'
 
 const require = createRequire(pathToFileURL(process.env.SPEC_NODE + '/package.json'))
-const express = require('express')
+const express = require(process.argv[2])
 const { ForbiddenError, rescind } = require('@rescind/node/express')
 
 const { cookies, audience, timeout_ms: timeout } = JSON.parse(process.env.SPEC_OPTIONS)
@@ -17,7 +17,7 @@ const app = express()
 app.all('/auth/refresh', r.refresh())
 app.all('/auth/logout', r.logout())
 app.all('/auth/logout-all', r.logoutAll())
-app.post('/auth/login', express.json(), async (q, s) => s.json(await r.login(q, q.body)))
+app.post('/auth/login', express.json(), (q, s, next) => { r.login(q, q.body).then(said => s.json(said), next) })
 const me = (q, s) => { const { subject, session, client, audience, scope } = q.auth; s.json({ subject, session, client, audience, scope }) }
 app.all('/api/scoped', r.requireToken({ scope: 'notes:read notes:write' }), me)
 app.all('/elsewhere/me', r.requireToken({ audience: 'elsewhere' }), me)
