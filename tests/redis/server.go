@@ -5,6 +5,7 @@ package redis
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -33,6 +34,9 @@ type Server struct {
 	died    chan struct{}
 }
 
+// program is RESCIND_REDIS, as /usr/bin/valkey-server, or Redis.
+func program() string { return cmp.Or(os.Getenv("RESCIND_REDIS"), "redis-server") }
+
 // patience is how long a server may take to start, or a cluster to form.
 const patience = 30 * time.Second
 
@@ -45,7 +49,7 @@ func Start(t testing.TB, args ...string) *Server {
 
 func start(t testing.TB, cluster bool, args []string) *Server {
 	t.Helper()
-	need.Commands(t, "REDIS", "Redis", "redis-server")
+	need.Commands(t, "REDIS", "Redis", program())
 	s := &Server{t: t, dir: t.TempDir(), cluster: cluster, args: args}
 	for range 10 { // the port may be taken before the server has it
 		s.port, s.bus = freePort(t), freePort(t)
@@ -79,7 +83,7 @@ func (s *Server) launch() bool {
 	if s.cluster {
 		args = append(args, "--cluster-enabled", "yes", "--cluster-port", s.bus, "--cluster-node-timeout", "2000")
 	}
-	return s.run(exec.Command("redis-server", append(args, s.args...)...))
+	return s.run(exec.Command(program(), append(args, s.args...)...))
 }
 
 func (s *Server) run(cmd *exec.Cmd) bool {
@@ -150,14 +154,14 @@ func (s *Server) Restart(args ...string) {
 // StartSentinel starts a Sentinel that watches a master under a name.
 func StartSentinel(t testing.TB, name string, master *Server) *Server {
 	t.Helper()
-	need.Commands(t, "REDIS", "Redis", "redis-server")
+	need.Commands(t, "REDIS", "Redis", program())
 	s := &Server{t: t, dir: t.TempDir(), port: freePort(t)}
 	config := filepath.Join(s.dir, "sentinel.conf")
 	text := fmt.Sprintf("port %s\nbind 127.0.0.1\ndir %s\nlogfile %s\nsentinel monitor %s 127.0.0.1 %s 1\n", s.port, s.dir, s.logFile(), name, master.port)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if !s.run(exec.Command("redis-server", config, "--sentinel")) {
+	if !s.run(exec.Command(program(), config, "--sentinel")) {
 		t.Fatalf("Sentinel does not start:\n%s", s.Log())
 	}
 	t.Cleanup(s.Kill)
