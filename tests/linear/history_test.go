@@ -1,0 +1,136 @@
+package linear
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+)
+
+// open is the return time of what may yet happen.
+const open = math.MaxInt64
+
+// history is what was done with one subject, each part with its times.
+type history []porcupine.Operation
+
+// undecided is how long the judge may think about one history.
+const undecided = time.Minute
+
+// judge says what is wrong with a history; "" if it is what a single process could
+// have answered.
+func (h history) judge() string {
+	switch porcupine.CheckOperationsTimeout(model, h, undecided) {
+	case porcupine.Ok:
+		return ""
+	case porcupine.Unknown:
+		return fmt.Sprintf("a history of %d operations could not be judged in %s", len(h), undecided)
+	}
+	return h.explain()
+}
+
+// explain finds the first answer that cannot have been, and names the law.
+func (h history) explain() string {
+	ordered := slices.Clone(h)
+	slices.SortStableFunc(ordered, func(a, b porcupine.Operation) int { return cmp.Compare(a.Return, b.Return) })
+	n := sort.Search(len(ordered), func(n int) bool {
+		return porcupine.CheckOperationsTimeout(model, ordered.until(n+1), undecided) != porcupine.Ok
+	})
+	if n == len(ordered) {
+		return "no part of the history is wrong, but the whole is"
+	}
+	wrong := ordered[n]
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: %s\n", ordered[:n].law(wrong), describe(wrong.Input.(input), wrong.Output.(output)))
+	for _, op := range ordered.until(n + 1) {
+		if concerns(op.Input.(input), wrong.Input.(input).session) {
+			until := fmt.Sprintf("%9.3f", float64(op.Return)/1e6)
+			if op.Return == open {
+				until = "        …"
+			}
+			fmt.Fprintf(&b, "  %9.3f–%s ms %s\n", float64(op.Call)/1e6, until, describe(op.Input.(input), op.Output.(output)))
+		}
+	}
+	return b.String()
+}
+
+func concerns(in input, session int) bool {
+	return in.session == session || in.other == session || in.do == endAll || in.do == everywhere || in.do == endOthers
+}
+
+// until is what was known when the nth of an ordered history returned.
+func (h history) until(n int) history {
+	var part history
+	now := h[n-1].Return
+	for i, op := range h {
+		in := op.Input.(input)
+		switch {
+		case i < n:
+		case op.Call > now, in.do == check, in.do == inspect:
+			continue
+		default:
+			if in.do == login {
+				in.session = -1
+			}
+			op.Return, op.Input, op.Output = open, in, output{is: unknown}
+		}
+		part = append(part, op)
+	}
+	return part
+}
+
+// law names what an answer breaks, with what came before it.
+func (h history) law(wrong porcupine.Operation) string {
+	in, out := wrong.Input.(input), wrong.Output.(output)
+	if out.is == no {
+		return "law 4 (closed): a token that stands is called bad"
+	}
+	if in.do == refresh {
+		for _, op := range h {
+			was, got := op.Input.(input), op.Output.(output)
+			if was.do == refresh && was.session == in.session && was.generation == in.generation && got.is == yes && got.tokens != out.tokens {
+				return "law 5 (one successor): a refresh token has two"
+			}
+		}
+	}
+	var born int64
+	for _, op := range h {
+		if was := op.Input.(input); was.do == login && was.session == in.session {
+			born = op.Return
+		}
+	}
+	told := false
+	for _, op := range h {
+		was, got := op.Input.(input), op.Output.(output)
+		if op.Return >= wrong.Call {
+			continue
+		}
+		if got.is == yes && op.Call > born && was.ends(in.session) {
+			return "law 1 (logout): a token passes after a revocation returned"
+		}
+		told = told || got.is == no && was.session == in.session && was.generation == in.generation
+	}
+	if told {
+		return "law 3 (last word): a token passes that was called bad before"
+	}
+	return "law 2 (ledger): a token passes that cannot stand"
+}
+
+// ends reports whether what was asked for ends a session that was there.
+func (in input) ends(session int) bool {
+	switch in.do {
+	case end:
+		return in.session == session
+	case endAll, everywhere:
+		return true
+	case endOthers:
+		return in.session != session
+	case login:
+		return in.other == session
+	}
+	return false
+}
