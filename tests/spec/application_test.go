@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"cmp"
 	"encoding/json"
 	"slices"
 	"testing"
@@ -13,30 +14,39 @@ func applications(t *testing.T, l language) {
 	t.Run(l.name, func(t *testing.T) {
 		t.Parallel()
 		server := startServer(t)
-		type running struct {
-			addr string
-			wire *wire
-		}
-		started := map[string]running{}
-		for _, s := range load(t, "application") {
-			t.Run(s.file, func(inner *testing.T) {
+		suites := load(t, "application")
+		var all []started
+		var wires []*wire
+		at := map[string]int{} // by what the script says of its application
+		each := func(do func(s *suite, sc *script, key string)) {
+			for _, s := range suites {
 				for _, sc := range s.Scripts {
 					if slices.ContainsFunc(sc.Needs, func(n string) bool { return slices.Contains(l.lacks, n) }) {
 						continue
 					}
 					key, err := json.Marshal(sc.App)
 					must(t, err)
-					at, ok := started[string(key)]
-					if !ok {
-						w := newWire(t, server.URL)
-						at = running{l.start(t, w.url, server.vars["secret_"+sc.App.client()], &sc.App), w}
-						started[string(key)] = at
-					}
-					inner.Run(sc.Name, func(t *testing.T) {
-						server.talk(t, s, at.addr, at.wire).run(&sc)
-					})
+					do(s, &sc, string(key))
 				}
-			})
+			}
 		}
+		each(func(_ *suite, sc *script, key string) {
+			if _, there := at[key]; there {
+				return
+			}
+			at[key] = len(all)
+			w := newWire(t, server.URL)
+			wires = append(wires, w)
+			id := cmp.Or(sc.App.Client, "app")
+			a := started{app: sc.App, URL: w.url, ID: id, Secret: server.vars["secret_"+id]}
+			a.Timeout = cmp.Or(a.Timeout, 5000)
+			all = append(all, a)
+		})
+		addrs := l.start(t, all)
+		each(func(s *suite, sc *script, key string) {
+			t.Run(s.file+"/"+sc.Name, func(t *testing.T) {
+				server.talk(t, s, addrs[at[key]], wires[at[key]]).run(sc)
+			})
+		})
 	})
 }

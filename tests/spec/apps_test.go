@@ -26,14 +26,27 @@ import (
 type language struct {
 	name  string
 	lacks []string // what scripts may need and it has not
-	start func(t *testing.T, url, secret string, a *app) (addr string)
+	start func(t *testing.T, all []started) (addrs []string)
+}
+
+// started is an application with everything that it is told.
+type started struct {
+	app
+	URL    string `json:"url"` // of the wire
+	ID     string `json:"client_id"`
+	Secret string `json:"client_secret"`
 }
 
 // TestGo runs the vectors against package client, and the scripts against package
 // guard on top of it.
 func TestGo(t *testing.T) {
 	t.Run("client", testClient)
-	applications(t, language{"Guard", []string{"native"}, goApp})
+	applications(t, language{"Guard", []string{"native"}, func(t *testing.T, all []started) (addrs []string) {
+		for i := range all {
+			addrs = append(addrs, goApp(t, &all[i]))
+		}
+		return addrs
+	}})
 }
 
 // TestNode runs the vectors against sdk/node, and the scripts against its
@@ -53,7 +66,7 @@ func TestNode(t *testing.T) {
 			t.Errorf("not every vector has run:\n%s", out)
 		}
 	})
-	node := func(args ...string) func(*testing.T, string, string, *app) string {
+	node := func(args ...string) func(*testing.T, []started) []string {
 		args = append([]string{"--max-http-header-size=65536"}, args...) // a token may have 16 KiB
 		return process(filepath.Join(folder, "tests", "spec"), []string{"SPEC_NODE=" + at}, "node", args...)
 	}
@@ -112,15 +125,15 @@ func copied(t *testing.T, names ...string) string {
 }
 
 // process starts a program that obeys the contract of spec/README.md.
-func process(folder string, env []string, name string, args ...string) func(*testing.T, string, string, *app) string {
-	return func(t *testing.T, url, secret string, a *app) string {
+func process(folder string, env []string, name string, args ...string) func(*testing.T, []started) []string {
+	return func(t *testing.T, all []started) []string {
 		t.Helper()
-		options, err := json.Marshal(map[string]any{"cookies": a.Cookies, "audience": a.Audience, "timeout_ms": a.timeout()})
+		options, err := json.Marshal(all)
 		must(t, err)
 		cmd := exec.Command(name, args...)
 		cmd.Dir = folder
 		cmd.Env = append(slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "RESCIND_") }), env...)
-		cmd.Env = append(cmd.Env, "RESCIND_URL="+url, "RESCIND_CLIENT_ID="+a.client(), "RESCIND_CLIENT_SECRET="+secret, "SPEC_OPTIONS="+string(options), "NODE_ENV=production")
+		cmd.Env = append(cmd.Env, "SPEC_APPS="+string(options), "NODE_ENV=production")
 		var said strings.Builder
 		cmd.Stderr = &said
 		in, err := cmd.StdinPipe() // it ends when this is closed, also if this process is killed
@@ -147,39 +160,28 @@ func process(folder string, env []string, name string, args ...string) func(*tes
 			}
 		})
 		line, err := bufio.NewReader(out).ReadString('\n')
-		addr, ok := strings.CutPrefix(strings.TrimSpace(line), "ready http://")
-		if err != nil || !ok {
+		words := strings.Fields(line)
+		if err != nil || len(words) != len(all)+1 || words[0] != "ready" {
 			t.Fatalf("%s does not start: %q %v", name, line, err)
 		}
-		return addr
+		for i := range words {
+			words[i] = strings.TrimPrefix(words[i], "http://")
+		}
+		return words[1:]
 	}
-}
-
-func (a *app) client() string {
-	if a.Client != "" {
-		return a.Client
-	}
-	return "app"
-}
-
-func (a *app) timeout() int {
-	if a.Timeout > 0 {
-		return a.Timeout
-	}
-	return 5000
 }
 
 // goApp is the guarded application in Go.
-func goApp(t *testing.T, url, secret string, a *app) string {
+func goApp(t *testing.T, a *started) string {
 	t.Helper()
-	timeout := time.Duration(a.timeout()) * time.Millisecond
-	c, err := client.New(client.Options{Server: url, ID: a.client(), Secret: rescind.Secret(secret), Audience: a.Audience, Timeout: timeout, WriteTimeout: timeout})
+	timeout := time.Duration(a.Timeout) * time.Millisecond
+	c, err := client.New(client.Options{Server: a.URL, ID: a.ID, Secret: rescind.Secret(a.Secret), Audience: a.Audience, Timeout: timeout, WriteTimeout: timeout})
 	must(t, err)
 	t.Cleanup(c.Close)
 	tokens := guard.NewTokens(c, guard.TokenOptions{})
 	mux := http.NewServeMux()
 	login, require := tokens.Login, tokens.Require
-	if len(a.Cookies) > 0 {
+	if len(a.Cookies) > 0 && string(a.Cookies) != "null" {
 		var o guard.CookieOptions
 		if string(a.Cookies) != "true" {
 			var given map[string]any

@@ -8,7 +8,6 @@ const { All, Body, Controller, HttpCode, HttpException, Inject, Module, Post, Re
 const { NestFactory } = require('@nestjs/core')
 const { CurrentSession, ForbiddenError, Public, RescindModule, RescindService, Scopes } = require('@rescind/node/nestjs')
 
-const { cookies, audience, timeout_ms: timeout } = JSON.parse(process.env.SPEC_OPTIONS)
 const camel = name => name.replace(/_(.)/g, (_, c) => c.toUpperCase())
 
 /** Applies decorators as TypeScript does. */
@@ -51,17 +50,22 @@ decorate(Api, [Controller('api')], {
   own: [[All('own')]],
 })
 
-class App {}
-decorate(App, [Module({
-  controllers: [Auth, Api],
-  imports: [RescindModule.forRoot({
-    timeout, log: () => {}, ...audience ? { audience } : {},
-    cookies: typeof cookies === 'object' && cookies ? Object.fromEntries(Object.entries(cookies).map(([name, value]) => [camel(name), value])) : cookies === true,
-  })],
-})], {})
+async function start({ url, client_id: clientId, client_secret: clientSecret, cookies, audience, timeout_ms: timeout }) {
+  class App {}
+  decorate(App, [Module({
+    controllers: [Auth, Api],
+    imports: [RescindModule.forRoot({
+      url, clientId, clientSecret, timeout, log: () => {}, ...audience ? { audience } : {},
+      cookies: typeof cookies === 'object' && cookies ? Object.fromEntries(Object.entries(cookies).map(([name, value]) => [camel(name), value])) : cookies === true,
+    })],
+  })], {})
+  const adapter = process.argv[2] === 'fastify' ? [new (require('@nestjs/platform-fastify').FastifyAdapter)()] : []
+  const app = await NestFactory.create(App, ...adapter, { logger: false, forceCloseConnections: true, abortOnError: false })
+  await app.listen(0, '127.0.0.1')
+  return app
+}
 
-const adapter = process.argv[2] === 'fastify' ? [new (require('@nestjs/platform-fastify').FastifyAdapter)()] : []
-const app = await NestFactory.create(App, ...adapter, { logger: false, forceCloseConnections: true, abortOnError: false })
-await app.listen(0, '127.0.0.1')
-console.log(`ready ${await app.getUrl()}`)
-process.stdin.resume().on('end', () => app.close())
+const apps = []
+for (const options of JSON.parse(process.env.SPEC_APPS)) apps.push(await start(options))
+console.log('ready', ...await Promise.all(apps.map(app => app.getUrl())))
+process.stdin.resume().on('end', () => apps.forEach(app => app.close()))

@@ -49,9 +49,9 @@ func (s *script) steps() []step {
 // app is how the guarded application is started.
 type app struct {
 	Client   string          `json:"client,omitempty"`
-	Audience string          `json:"audience,omitempty"`
-	Cookies  json.RawMessage `json:"cookies,omitempty"` // true, or an object of options
-	Timeout  int             `json:"timeout_ms,omitempty"`
+	Audience string          `json:"audience"`
+	Cookies  json.RawMessage `json:"cookies"` // null, true, or an object of options
+	Timeout  int             `json:"timeout_ms"`
 }
 
 // step is a request and what comes back; or time that goes by.
