@@ -154,9 +154,11 @@ func (c *Cookies) Handler(next http.Handler) http.Handler { return c.Require(res
 // Require returns middleware like [Guard.Require] that takes the token from the
 // access cookie or from the Authorization header; both at once are refused. A
 // cookie counts for unsafe methods and for upgrades (WebSocket) only if the
-// request comes from this origin or a trusted one.
+// request comes from this origin or a trusted one. What a cookie opens is
+// Cache-Control: no-store, unless the handler sets another value: browsers open
+// it by address, and their back button would show it after the logout.
 func (c *Cookies) Require(want rescind.Want) func(http.Handler) http.Handler {
-	return c.guard.require(want, func(r *http.Request) (string, *denial) {
+	require := c.guard.require(want, func(r *http.Request) (string, *denial) {
 		if bad := c.refuseHost(r); bad != nil {
 			return "", bad
 		}
@@ -172,6 +174,14 @@ func (c *Cookies) Require(want rescind.Want) func(http.Handler) http.Handler {
 		}
 		return cookie, badCookie
 	})
+	return func(next http.Handler) http.Handler {
+		return require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if _, bad := one(r, c.access); bad == nil {
+				w.Header().Set("Cache-Control", "no-store")
+			}
+			next.ServeHTTP(w, r)
+		}))
+	}
 }
 
 // foreign reports whether a request that may change something comes from another

@@ -312,6 +312,29 @@ func TestTokenTooLongForACookie(t *testing.T) {
 	}
 }
 
+// TestWhatACookieOpensIsNotKept: the back button of a browser must not show it
+// after the logout.
+func TestWhatACookieOpensIsNotKept(t *testing.T) {
+	s := newSite(t, guard.CookieOptions{})
+	b := s.loggedIn(t)
+	if got := b.want(200, "GET", "/api").Header.Get("Cache-Control"); got != "no-store" {
+		t.Errorf("by cookie: %q", got)
+	}
+	g := s.issue(t, rescind.Login{})
+	if got := s.browser(t).want(200, "GET", "/api", "Authorization", "Bearer "+g.AccessToken.Reveal()).Header.Get("Cache-Control"); got != "" {
+		t.Errorf("by bearer token: %q", got)
+	}
+	own := s.cookies.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Cache-Control", "private, max-age=60")
+	}))
+	w, r := httptest.NewRecorder(), httptest.NewRequest("GET", "https://site.example/", nil)
+	r.AddCookie(&http.Cookie{Name: hostAccess, Value: g.AccessToken.Reveal()})
+	own.ServeHTTP(w, r)
+	if got := w.Header().Get("Cache-Control"); w.Code != 200 || got != "private, max-age=60" {
+		t.Errorf("a handler's own: %d, %q", w.Code, got)
+	}
+}
+
 func TestOneCredentialOnly(t *testing.T) {
 	s := newSite(t, guard.CookieOptions{})
 	g, other := s.issue(t, rescind.Login{}), s.issue(t, rescind.Login{})

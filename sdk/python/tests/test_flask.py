@@ -488,6 +488,19 @@ class Cookies(Case):
             self.assertEqual(cookies[names[0]][1], {"Path=/", age, "HttpOnly", "Secure", "SameSite=Lax"})
             self.assertEqual(cookies[names[1]][1], {f"Path={path}", age, "HttpOnly", "Secure", "SameSite=Strict"})
 
+    def test_what_a_cookie_opens_is_not_kept(self) -> None:
+        def kept() -> Response:
+            return Response("x", headers={"Cache-Control": "private, max-age=60"})
+
+        app = application(self.server, RESCIND_COOKIES=True)
+        app.add_url_rule("/kept", view_func=token_required(kept))
+        web = self.enter(app)
+        cookies = self.login(web)
+        self.assertEqual(self.want(web.get("/me", headers=self.send(cookies)), 200).headers["Cache-Control"], "no-store")
+        self.assertEqual(self.want(web.get("/kept", headers=self.send(cookies)), 200).headers["Cache-Control"], "private, max-age=60")
+        bearer = {"Authorization": "Bearer " + cookies["__Host-rescind-at"]}
+        self.assertNotIn("Cache-Control", self.want(web.get("/me", headers=bearer), 200).headers)
+
     def test_a_revoked_token_never_passes_again(self) -> None:
         cookies = self.login()
         self.want(self.web.get("/me", headers=self.send(cookies)), 200)

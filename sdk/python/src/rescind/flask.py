@@ -36,7 +36,7 @@ from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Any, ParamSpec, TypeVar, Union, cast, overload
 
-from flask import Blueprint, Flask, Response, current_app, request
+from flask import Blueprint, Flask, Response, after_this_request, current_app, request
 from werkzeug.local import LocalProxy
 
 from .client import Client
@@ -282,11 +282,19 @@ def public(view: View[P, R]) -> View[P, R]:
 
 
 def _admit(want: Want, *, optional: bool) -> Response | None:
-    found = _state().guard.admit(request.environ, want, optional=optional)
+    guard = _state().guard
+    found = guard.admit(request.environ, want, optional=optional)
     if isinstance(found, Answer):
         return _response(found)
     request.environ[KEY] = found
+    if found is not None and guard.by_cookie(request.environ):
+        after_this_request(_unkept)
     return None
+
+
+def _unkept(response: Any) -> Any:
+    response.headers.setdefault("Cache-Control", "no-store")
+    return response
 
 
 def _current() -> Access:

@@ -165,6 +165,13 @@ class Guard:
         except Denied as denied:
             return self.deny(denied.denial, denied.scope)
 
+    def by_cookie(self, environ: Environ) -> bool:
+        """Whether it was a cookie that opened a request which admit has let pass.
+        Browsers open such things by address, and their back button would show
+        them after the logout: no cache may keep them unless the application says
+        otherwise."""
+        return self.cookies is not None and bool(self.cookies.values(environ, self.cookies.access))
+
     def _credential(self, environ: Environ) -> str:
         """The one token of a request. A cookie counts for unsafe methods and for
         upgrades only if the request comes from this origin or a trusted one."""

@@ -50,9 +50,20 @@ class Protect:
                 return found(environ, start_response)
             if found is not None:
                 environ[KEY] = found
+                if self.guard.by_cookie(environ):
+                    start_response = _unkept(start_response)
         return self.application(environ, start_response)
 
     def _is_public(self, environ: dict[str, Any]) -> bool:
         if callable(self.public):
             return self.public(environ)
         return environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "") in self.public
+
+
+def _unkept(start_response: Callable[..., Any]) -> Callable[..., Any]:
+    def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
+        if not any(name.lower() == "cache-control" for name, _ in headers):
+            headers = [*headers, ("Cache-Control", "no-store")]
+        return start_response(status, headers, *error)
+
+    return start
