@@ -6,6 +6,7 @@
 //	go run ./bench -full           and with 10 M sessions
 //	go run ./bench -rows jwt,http  some of it
 //	go run ./bench postgres        the ledger in PostgreSQL, beside bare statements
+//	go run ./bench redis           the ledger in Redis, beside bare commands
 //	go run ./bench sdk             the packages for other languages; sdk.go
 package main
 
@@ -82,6 +83,8 @@ func run(ctx context.Context, args []string) (err error) {
 			return sdkMain(ctx, args[1:])
 		case "postgres":
 			return postgresMain(ctx, args[1:])
+		case "redis":
+			return redisMain(ctx, args[1:])
 		}
 	}
 	var names []string

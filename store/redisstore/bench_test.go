@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -140,4 +141,49 @@ func usedMemory(t testing.TB, server *redis.Server) int {
 		t.Fatal(err)
 	}
 	return n
+}
+
+// BenchmarkSteps64 is durable steps by 64 callers at once, each with its event.
+func BenchmarkSteps64(b *testing.B) {
+	server := redis.Start(b)
+	s := open(b, server.URL())
+	ctx, now := context.Background(), s.Now()
+	n := uint64(0)
+	event := func(r *rescind.Session) rescind.Event {
+		return rescind.Event{At: now, Kind: rescind.EventSessionEnded, Actor: "app", Subject: r.Subject, Session: r.ID.String(), Client: r.Client}
+	}
+	b.Run("Create", func(b *testing.B) {
+		from := n
+		n += uint64(b.N)
+		measure(b, func(i uint64) error {
+			r := benchSession(from+i, now)
+			_, err := s.Create(ctx, rescind.Creation{Session: r, Events: []rescind.Event{event(&r)}})
+			return err
+		})
+	})
+	b.Run("Replace", func(b *testing.B) {
+		measure(b, func(i uint64) error {
+			snap, err := s.Lookup(ctx, benchSession(i%n, now).ID)
+			if err != nil {
+				return err
+			}
+			err = s.Replace(ctx, rescind.Replacement{Session: snap.Session, Events: []rescind.Event{event(&snap.Session)}})
+			if errors.Is(err, rescind.ErrConflict) { // another caller was faster
+				return nil
+			}
+			return err
+		})
+	})
+	b.Run("End", func(b *testing.B) {
+		measure(b, func(i uint64) error {
+			r := benchSession(i%n, now)
+			_, err := s.End(ctx, rescind.End{Session: r.ID, At: now, Reason: rescind.ReasonLogout, Event: event(&r)})
+			return err
+		})
+	})
+	for line := range strings.SplitSeq(server.Do("INFO", "commandstats"), "\r\n") {
+		if strings.Contains(line, "eval") || strings.Contains(line, "mget") {
+			b.Log(line)
+		}
+	}
 }
