@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -37,6 +38,7 @@ type rig struct {
 	secret  string // of our clients and of the recipes
 	python  string
 	tokens  map[string][]string
+	dead    map[string]string // a token of each kind that has been logged out
 	url     string
 	redis   string // its port
 }
@@ -48,7 +50,7 @@ func (r *rig) start(ctx context.Context) error {
 	if p := os.Getenv("RESCIND_PYTHON"); p != "" {
 		r.python = p
 	}
-	r.tokens = map[string][]string{"": {""}}
+	r.tokens, r.dead = map[string][]string{"": {""}}, map[string]string{}
 	r.applications = slices.Clone(applications)
 	for _, step := range []func(context.Context) error{r.build, r.describe, r.startRescind, r.startRedis, r.signClassic} {
 		if err := step(ctx); err != nil {
@@ -160,6 +162,14 @@ func (r *rig) startRescind(ctx context.Context) error {
 			}
 			r.tokens[id] = append(r.tokens[id], grant.AccessToken.Reveal())
 		}
+		grant, err := ours.Issue(ctx, rescind.Login{Subject: "nobody"})
+		if err != nil {
+			return err
+		}
+		if _, err := ours.Logout(ctx, grant.AccessToken.Reveal(), false); err != nil {
+			return err
+		}
+		r.dead[id] = grant.AccessToken.Reveal()
 	}
 	return nil
 }
@@ -180,18 +190,67 @@ func (r *rig) startRedis(context.Context) error {
 	return answering("127.0.0.1:" + port)
 }
 
-// signClassic makes tokens as both recipes do.
+// signClassic makes tokens as both recipes do, and puts the id of one more onto
+// their list.
 func (r *rig) signClassic(context.Context) error {
 	now := time.Now()
-	for n := range sdkTokens {
+	var last string
+	for n := range sdkTokens + 1 {
+		last = rand.Text()
 		token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
-			"sub": "user" + strconv.Itoa(n), "jti": rand.Text(), "iat": now.Unix(), "nbf": now.Unix(), "exp": now.Add(time.Hour).Unix(),
+			"sub": "user" + strconv.Itoa(n), "jti": last, "iat": now.Unix(), "nbf": now.Unix(), "exp": now.Add(time.Hour).Unix(),
 			"type": "access", "fresh": false, // for flask-jwt-extended
 		}).SignedString([]byte(r.secret))
 		if err != nil {
 			return err
 		}
 		r.tokens["hs256"] = append(r.tokens["hs256"], token)
+	}
+	r.dead["hs256"], r.tokens["hs256"] = r.tokens["hs256"][sdkTokens], r.tokens["hs256"][:sdkTokens]
+	c, err := net.Dial("tcp", "127.0.0.1:"+r.redis)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if _, err := fmt.Fprintf(c, "SET revoked:%s 1\r\n", last); err != nil {
+		return err
+	}
+	if said, err := bufio.NewReader(c).ReadString('\n'); err != nil || said != "+OK\r\n" {
+		return fmt.Errorf("redis: %q %v", said, err)
+	}
+	return nil
+}
+
+// works reports an error unless an application lets those in who are logged in,
+// and nobody else: what is measured does what it is measured for.
+func (r *rig) works(a *application) error {
+	good := r.tokens[a.token][0]
+	cases := map[string]int{good: http.StatusOK}
+	if a.token != "" {
+		cases[""], cases[r.dead[a.token]], cases[good+"x"] = http.StatusUnauthorized, http.StatusUnauthorized, http.StatusUnauthorized
+	}
+	if a.kind == "recipe" {
+		cases[good+"x"] = http.StatusUnprocessableEntity // that library's word for it
+	}
+	for token, want := range cases {
+		q, err := http.NewRequest("GET", "http://"+a.addr+"/", nil)
+		if err != nil {
+			return err
+		}
+		q.Close = true
+		if token != "" {
+			q.Header.Set("Authorization", "Bearer "+token)
+		}
+		answer, err := http.DefaultClient.Do(q)
+		if err != nil {
+			return err
+		}
+		if err := answer.Body.Close(); err != nil {
+			return err
+		}
+		if answer.StatusCode != want {
+			return fmt.Errorf("it answers %d, and should %d", answer.StatusCode, want)
+		}
 	}
 	return nil
 }
@@ -237,7 +296,10 @@ func (r *rig) startApplication(_ context.Context, a *application) error {
 	if err := os.WriteFile(a.requests, file, 0o600); err != nil {
 		return err
 	}
-	return answering(a.addr)
+	if err := answering(a.addr); err != nil {
+		return err
+	}
+	return r.works(a)
 }
 
 func (r *rig) run(c *exec.Cmd) error {
