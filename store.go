@@ -38,7 +38,8 @@ type Store interface {
 
 	// Create ends those in s.End as End would, inserts s.Session with Version 1
 	// and Birth set to the head of the feed behind these endings, and returns that
-	// head. ErrConflict if the id exists, or if s.Count is given and the subject's
+	// head. A session that has EndedAt, as a copy of one that has ended, is ended
+	// from the start and takes no position. ErrConflict if the id exists, or if s.Count is given and the subject's
 	// counter differs from it. A create that gives Count advances the counter, no
 	// other does, and nothing sets it back.
 	Create(ctx context.Context, s Creation) (Position, error)

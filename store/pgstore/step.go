@@ -159,8 +159,8 @@ const createSQL = `WITH fits AS MATERIALIZED (
 ), fed AS (
 	INSERT INTO rescind_feed (position, body) SELECT position, ending FROM numbered
 ), made AS (
-	INSERT INTO rescind_session (id, version, birth, last_active, idle, client, record)
-	SELECT $1, 1, ` + headSQL + ` + (SELECT count(*) FROM numbered), $2, $3, $4, $5 FROM fits
+	INSERT INTO rescind_session (id, version, birth, last_active, idle, client, record, ended_at, reason)
+	SELECT $1, 1, ` + headSQL + ` + (SELECT count(*) FROM numbered), $2, $3, $4, $5, $14, $15 FROM fits
 	RETURNING birth
 ), logged AS (
 	INSERT INTO rescind_event (body) SELECT event FROM (
@@ -188,8 +188,11 @@ func (s *Store) Create(ctx context.Context, n rescind.Creation) (rescind.Positio
 	st := &createStep{call: newCall(s.timeout), args: []any{
 		r.ID[:], toMillis(r.LastActive), r.IdleTimeout.Milliseconds(), []byte(r.Client), encodeRecord(*r),
 		tag[:], count, encodeEvents(n.Events),
-		some(ends.ids), someInts(ends.ats), some(ends.reasons), some(ends.endings), some(ends.events),
+		some(ends.ids), someInts(ends.ats), some(ends.reasons), some(ends.endings), some(ends.events), nil, nil,
 	}}
+	if r.Ended() {
+		st.args[13], st.args[14] = toMillis(r.EndedAt), []byte(r.EndReason)
+	}
 	if err := s.write(ctx, st, &st.call); err != nil {
 		return 0, err
 	}

@@ -1,6 +1,8 @@
 package storetest
 
 import (
+	"time"
+
 	"context"
 	"slices"
 
@@ -129,6 +131,18 @@ func shardBugs() []bug {
 						q.Drop = func(s *rescind.Snapshot) bool { return o.place(s.Session.ID.Tag()) < shards-1 && drop(s) }
 					}
 					return o.Purge(ctx, q)
+				}
+			})},
+	}
+}
+
+func copyBugs() []bug {
+	return []bug{
+		{name: "Create takes no notice of an end", found: []string{"CreatedAsEndedIsEnded"}, hidden: true,
+			plant: plant(func(o *oracle, b *broken) {
+				b.create = func(ctx context.Context, c rescind.Creation) (rescind.Position, error) {
+					c.Session.EndedAt, c.Session.EndReason = time.Time{}, ""
+					return o.Create(ctx, c)
 				}
 			})},
 	}

@@ -108,7 +108,7 @@ func (o *oracle) edit(id rescind.SessionID, f func(*rescind.Session)) {
 func pause() { time.Sleep(20 * time.Microsecond) }
 
 func bugs() []bug {
-	return slices.Concat(createBugs(), replaceBugs(), endBugs(), cutoffBugs(), readBugs(), configBugs(), purgeBugs(), lifeBugs(), raceBugs(), shardBugs())
+	return slices.Concat(createBugs(), replaceBugs(), endBugs(), cutoffBugs(), readBugs(), copyBugs(), configBugs(), purgeBugs(), lifeBugs(), raceBugs(), shardBugs())
 }
 
 func createBugs() []bug {

@@ -11,6 +11,7 @@ import (
 func sessionClauses() []clause {
 	return []clause{
 		{"CreatedSessionIsReadAsWritten", createdSessionIsReadAsWritten},
+		{"CreatedAsEndedIsEnded", createdAsEndedIsEnded},
 		{"LookupOfNothingIsNoError", lookupOfNothingIsNoError},
 		{"BirthIsTheHeadOfTheFeed", birthIsTheHeadOfTheFeed},
 		{"CreateRefusesAnIDThatIsThere", createRefusesAnIDThatIsThere},
@@ -42,6 +43,23 @@ func createdSessionIsReadAsWritten(c *trial) {
 	bare = c.create(bare)
 	c.equal("a bare session", showSession(c.found(bare.ID).Session), showSession(bare))
 	c.equal("the first session", showSession(c.found(s.ID).Session), showSession(s))
+}
+
+func createdAsEndedIsEnded(c *trial) {
+	s := c.session("ann", "web")
+	s.EndedAt, s.EndReason = c.now().Add(-time.Hour).Truncate(time.Millisecond), rescind.ReasonReuse
+	head := c.head("ann")
+	s = c.create(s)
+	for range 2 {
+		c.equal("a session created as ended", showSession(c.found(s.ID).Session), showSession(s))
+		ended, err := c.s.End(c.ctx, rescind.End{Session: s.ID, At: c.now(), Reason: rescind.ReasonLogout})
+		c.must("End", err)
+		if ended.Changed || ended.Position != head || c.head("ann") != head {
+			c.Fatalf("what was created as ended was ended: %+v, the head went from %d to %d", ended, head, c.head("ann"))
+		}
+		c.mustConflict("Replace of what was created as ended", c.replace(s))
+		c.restart()
+	}
 }
 
 func lookupOfNothingIsNoError(c *trial) {
