@@ -3,6 +3,7 @@ package redisstore
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -85,12 +86,9 @@ func (s *Store) connect(t *target) error {
 func (s *Store) start() error {
 	ctx, cancel := context.WithTimeout(context.Background(), openingTries*s.timeout)
 	defer cancel()
-	servers, err := s.inspectAll(ctx)
-	if err != nil {
-		return err
-	}
-	if len(servers) == 0 {
-		return fmt.Errorf("%w: no server", rescind.ErrUnavailable)
+	servers, err := s.inspectAll()
+	if len(servers) == 0 || errors.Is(err, errSettings) { // a replica that is down is no reason to be down
+		return unavailable("no server answers", err)
 	}
 	if s.client.Mode() != rueidis.ClientModeCluster && servers[0].cluster {
 		return invalid("the server is part of a cluster: say cluster=true")

@@ -165,6 +165,10 @@ func TestWhatCanFailOverNeedsTheFlag(t *testing.T) {
 	cluster := redis.StartClusterWithReplicas(t)
 	mustRefuse(t, cluster.URL(), "3 replicas", "accept=failover")
 	mustWarn(t, cluster.URL()+"?accept=failover", "a cluster of 3 masters and 3 replicas", "can lose acknowledged revocations")
+	cluster.Replicas[2].Do("CONFIG", "SET", "appendfsync", "everysec")
+	mustRefuse(t, cluster.URL()+"?accept=failover", "appendfsync")
+	cluster.Replicas[2].Kill()
+	mustWarn(t, cluster.URL()+"?accept=failover", "3 masters")
 	mustRefuse(t, cluster.Masters[0].URL()+"?cluster=false", "cluster=true")
 	mustRefuse(t, master.URL()+"?cluster=true", "cluster=true")
 	mustWarn(t, cluster.Masters[1].URL()+"?accept=failover", "3 masters") // one host leads to the others

@@ -195,9 +195,6 @@ func (s *Store) inspect(ctx context.Context, node rueidis.Client, address string
 	}
 	v := parseInfo(text)
 	v.address = address
-	if v.replica {
-		return v, nil // it is asked for nothing
-	}
 	m, err := s.ask(ctx, node, func(b rueidis.Builder) rueidis.Completed {
 		return b.ConfigGet().Parameter("appendonly", "appendfsync", "no-appendfsync-on-rewrite", "maxmemory", "maxmemory-policy").Build()
 	})
@@ -295,9 +292,7 @@ func (s *Store) watch() {
 // lookAgain looks at all servers and notes whether their settings are right. One
 // that does not answer says nothing wrong.
 func (s *Store) lookAgain() error {
-	ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
-	defer cancel()
-	_, err := s.inspectAll(ctx)
+	_, err := s.inspectAll()
 	switch {
 	case err == nil:
 		if s.trust.bad.Swap(nil) != nil {
@@ -311,17 +306,27 @@ func (s *Store) lookAgain() error {
 	return err
 }
 
-func (s *Store) inspectAll(ctx context.Context) ([]*server, error) {
+// inspectAll inspects every server, replicas too, because one of them may be the
+// master next. It returns those that answered. Of its errors, one about settings comes first.
+func (s *Store) inspectAll() (servers []*server, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
+	defer cancel()
 	nodes := s.nodes()
-	var addresses []string
-	for a := range nodes {
-		addresses = append(addresses, a)
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for a, node := range nodes {
+		wg.Go(func() {
+			v, problem := s.inspect(ctx, node, a)
+			mu.Lock()
+			defer mu.Unlock()
+			if problem == nil {
+				servers = append(servers, v)
+			} else if err == nil || errors.Is(problem, errSettings) {
+				err = problem
+			}
+		})
 	}
-	slices.Sort(addresses)
-	servers := make([]*server, len(addresses))
-	err := each(addresses, func(a string) (err error) {
-		servers[slices.Index(addresses, a)], err = s.inspect(ctx, nodes[a], a)
-		return err
-	})
+	wg.Wait()
+	slices.SortFunc(servers, func(a, b *server) int { return strings.Compare(a.address, b.address) })
 	return servers, err
 }

@@ -56,6 +56,15 @@ func startCluster(t testing.TB, replicas bool, args []string) *Cluster {
 		s.Do("CLUSTER", "REPLICATE", c.Masters[i].Do("CLUSTER", "MYID"))
 	}
 	c.await(t, c.Replicas, func(s *Server) bool { return strings.Contains(s.Do("INFO", "replication"), "master_link_status:up") })
+	c.await(t, c.Masters, func(s *Server) bool { // the news of it travels
+		known := s.Do("CLUSTER", "SLOTS")
+		for _, r := range c.Replicas {
+			if !strings.Contains(known, "\n"+r.port+"\n") {
+				return false
+			}
+		}
+		return true
+	})
 	return c
 }
 
