@@ -95,7 +95,7 @@ func (w *writer) connect() (err error) {
 		w.drop()
 	}
 	if w.c == nil {
-		if w.c, err = w.s.server.redial(context.Background(), writes); err != nil {
+		if w.c, err = w.s.server.redial(context.Background()); err != nil {
 			w.c = nil
 			return err
 		}

@@ -36,29 +36,16 @@ type conn struct {
 
 var errNoCancel = errors.New("queries are not cancelled")
 
-// purpose is what a connection is for.
-type purpose bool
-
-const (
-	// reads is also for forgetting. The server gives up a statement when its caller
-	// has.
-	reads purpose = false
-	// writes is for steps. Nothing on the server may cut one short: a COMMIT that
-	// waits for a synchronous standby and is cancelled has committed all the same.
-	// Its statements touch few rows each, and lock_timeout bounds their waiting.
-	writes purpose = true
-)
-
 // redial connects for a call: in half of its time, so that a second try has its
 // time too.
-func (s *server) redial(ctx context.Context, p purpose) (*conn, error) {
+func (s *server) redial(ctx context.Context) (*conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout/2)
 	defer cancel()
-	return s.dial(ctx, p)
+	return s.dial(ctx)
 }
 
 // dial connects, to a primary that keeps what it acknowledges.
-func (s *server) dial(ctx context.Context, p purpose) (*conn, error) {
+func (s *server) dial(ctx context.Context) (*conn, error) {
 	c := &conn{}
 	var connected atomic.Bool
 	config := s.config.Copy()
@@ -78,7 +65,7 @@ func (s *server) dial(ctx context.Context, p purpose) (*conn, error) {
 			c.warned.Store(true)
 		}
 	}
-	config.ValidateConnect = func(ctx context.Context, pg *pgconn.PgConn) error { return s.validate(ctx, pg, p) }
+	config.ValidateConnect = s.validate
 	pg, err := pgx.ConnectConfig(ctx, config)
 	connected.Store(true)
 	if err != nil {
@@ -90,9 +77,10 @@ func (s *server) dial(ctx context.Context, p purpose) (*conn, error) {
 
 // settle is what a connection sets, and what it asks, before anything else. The
 // settings that a role or a database may have of its own are set back to what the
-// statements here rely on. synchronous_commit is pinned, so that a later change of
+// statements here rely on. statement_timeout does not count while a COMMIT waits
+// for a standby. synchronous_commit is pinned, so that a later change of
 // the server's configuration cannot lower it.
-const settle = `SELECT set_config('statement_timeout', $3, false), set_config('lock_timeout', $1, false),
+const settle = `SELECT set_config('statement_timeout', $2, false), set_config('lock_timeout', $1, false),
 	set_config('idle_in_transaction_session_timeout', $1, false), set_config('tcp_user_timeout', $2, false),
 	set_config('idle_session_timeout', '0', false), set_config('client_min_messages', 'warning', false),
 	set_config('default_transaction_isolation', 'read committed', false), set_config('jit', 'off', false),
@@ -104,13 +92,9 @@ const settle = `SELECT set_config('statement_timeout', $3, false), set_config('l
 
 // validate is asked on every new connection, before it is used. An error makes
 // the driver try the next host.
-func (s *server) validate(ctx context.Context, pg *pgconn.PgConn, p purpose) error {
+func (s *server) validate(ctx context.Context, pg *pgconn.PgConn) error {
 	half, whole := millis(s.timeout/2), millis(s.timeout)
-	statement := whole
-	if p == writes {
-		statement = []byte("0")
-	}
-	result := pg.ExecParams(ctx, settle, [][]byte{half, whole, statement}, nil, nil, nil).Read()
+	result := pg.ExecParams(ctx, settle, [][]byte{half, whole}, nil, nil, nil).Read()
 	if result.Err != nil {
 		return result.Err
 	}
@@ -248,7 +232,7 @@ func retry(ctx context.Context, s *server, c **conn, f func() error) error {
 		}
 		if *c == nil {
 			var err error
-			if *c, err = s.redial(ctx, reads); err != nil {
+			if *c, err = s.redial(ctx); err != nil {
 				*c, last = nil, err
 			}
 		}

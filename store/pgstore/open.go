@@ -95,7 +95,7 @@ func (s *Store) start() error {
 	patience := 5 * s.timeout // a first start makes tables, perhaps after another node
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	c, err := s.server.dial(ctx, reads)
+	c, err := s.server.dial(ctx)
 	if err != nil {
 		return err
 	}

@@ -280,6 +280,50 @@ func TestNodesShareOneOrder(t *testing.T) {
 	}
 }
 
+// TestStepsOfNodesWaitForEachOther: while a cutoff is about to commit on one node,
+// no refresh, login or touch on another overtakes it.
+func TestStepsOfNodesWaitForEachOther(t *testing.T) {
+	server := postgres.Start(t)
+	s := open(t, schema(t, server), Options{})
+	r := created(t, s)
+	ctx := context.Background()
+	c, err := s.server.dial(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.drop()
+	tx, err := c.pg.Begin(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(ctx, lockSQL, int64(stepLock)); err != nil {
+		t.Fatal(err)
+	}
+	var cut int64
+	ending := encodeEnding(rescind.Ending{Kind: rescind.EndSubject, Tag: r.ID.Tag(), At: s.Now()})
+	if err := tx.QueryRow(ctx, moveSQL, nil, 0, subjectKey(r.ID.Tag()), s.Now().UnixMilli(), ending, appendEvent(nil, &rescind.Event{})).Scan(&cut); err != nil {
+		t.Fatal(err)
+	}
+	late := sample(0, s.Now())
+	late.ID = rescind.NewSessionID(r.ID.Tag())
+	var birth rescind.Position
+	var replaced, born error
+	var wg sync.WaitGroup
+	wg.Go(func() { replaced = s.Replace(ctx, rescind.Replacement{Session: r}) })
+	wg.Go(func() { birth, born = s.Create(ctx, rescind.Creation{Session: late}) })
+	time.Sleep(s.timeout / 8)
+	if err := tx.Commit(ctx); err != nil {
+		t.Fatal(err)
+	}
+	wg.Wait()
+	if !errors.Is(replaced, rescind.ErrConflict) {
+		t.Errorf("Replace while a cutoff is about to commit, and does: %v", replaced)
+	}
+	if born != nil || birth < rescind.Position(cut) {
+		t.Errorf("Create while a cutoff is about to commit, and does, at %d: born at %d, %v", cut, birth, born)
+	}
+}
+
 // TestFrozenNodeHoldsNobodyUp: a client that stops in the middle of a transaction
 // with the lock in its hands loses it within the time of a call.
 func TestFrozenNodeHoldsNobodyUp(t *testing.T) {
@@ -287,7 +331,7 @@ func TestFrozenNodeHoldsNobodyUp(t *testing.T) {
 	url := schema(t, server)
 	s := open(t, url, Options{})
 	r := created(t, s)
-	c, err := s.server.dial(context.Background(), writes)
+	c, err := s.server.dial(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}
