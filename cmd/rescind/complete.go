@@ -34,6 +34,9 @@ func (c *config) complete() error {
 		if _, _, err := c.completeAddress("listen_grpc", c.ListenGRPC); err != nil {
 			return err
 		}
+		if c.ListenGRPC == c.Listen && port != "0" {
+			return usagef("listen_grpc: %s is the address of listen: each needs its own", c.Listen)
+		}
 	}
 	if port != "0" {
 		c.settle(port)

@@ -176,6 +176,7 @@ func TestWrongConfigurationsAreRefused(t *testing.T) {
 		"half of TLS":          {args: []string{"--tls-cert-file", "x"}, want: "go together"},
 		"TLS and plain":        {args: []string{"--tls-cert-file", "x", "--tls-key-file", "y", "--insecure-http"}, want: "exclude each other"},
 		"open gRPC address":    {args: []string{"--listen-grpc", "0.0.0.0:8471"}, want: "listen_grpc: 0.0.0.0:8471 is not loopback and there is no TLS"},
+		"one address for both": {args: []string{"--listen", "127.0.0.1:1", "--listen-grpc", "127.0.0.1:1"}, want: "each needs its own"},
 		"no gRPC port":         {file: "listen_grpc: 127.0.0.1\n", want: "listen_grpc: an address has a host and a port"},
 		"no port":              {args: []string{"--listen", "127.0.0.1"}, want: "a host and a port"},
 		"level":                {args: []string{"--log-level", "loud"}, want: "debug, info, warn or error"},

@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"log/slog"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"time"
 
 	auth "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
@@ -28,7 +30,7 @@ const (
 
 // grpcServer answers Envoy's ext_authz, and asks the API behind it. The health
 // service says what /readyz says.
-func grpcServer(api http.Handler, secure *tls.Config) *grpc.Server {
+func grpcServer(api http.Handler, secure *tls.Config, log *slog.Logger) *grpc.Server {
 	options := []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(maxCheck),
 		grpc.MaxHeaderListSize(httpapi.MaxHeader),
@@ -39,6 +41,7 @@ func grpcServer(api http.Handler, secure *tls.Config) *grpc.Server {
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 20 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
 		grpc.WaitForHandlers(true), // the store is closed after them
+		grpc.UnaryInterceptor(surviving(log)),
 	}
 	if secure != nil {
 		options = append(options, grpc.Creds(credentials.NewTLS(secure)))
@@ -47,6 +50,20 @@ func grpcServer(api http.Handler, secure *tls.Config) *grpc.Server {
 	auth.RegisterAuthorizationServer(s, extauthz.New(api))
 	grpc_health_v1.RegisterHealthServer(s, &health{api: api})
 	return s
+}
+
+// surviving keeps a panic from ending the process: unlike net/http, gRPC lets it. An
+// error lets nobody pass.
+func surviving(log *slog.Logger) grpc.UnaryServerInterceptor {
+	return func(ctx context.Context, in any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (out any, err error) {
+		defer func() {
+			if failure := recover(); failure != nil {
+				log.ErrorContext(ctx, "panic", "failure", failure, "stack", string(debug.Stack()))
+				out, err = nil, status.Error(codes.Unavailable, "no answer")
+			}
+		}()
+		return handle(ctx, in)
+	}
 }
 
 // health is the gRPC health service, for the whole server and for ext_authz.

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 )
 
@@ -50,7 +51,7 @@ func startSlow(t *testing.T, end shutdown) *slow {
 	t.Cleanup(stop)
 	go func() {
 		s.over <- front.serve(ctx, end, slog.New(slog.NewTextHandler(s.said, nil)),
-			overHTTP(&http.Server{Handler: front}, listeners[0]), overGRPC(grpcServer(front, nil), listeners[1]))
+			overHTTP(&http.Server{Handler: front}, listeners[0]), overGRPC(grpcServer(front, nil, slog.New(slog.DiscardHandler)), listeners[1]))
 	}()
 	conn, err := grpc.NewClient(listeners[1].Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
@@ -138,12 +139,45 @@ func TestABrokenListenerEndsTheOtherToo(t *testing.T) {
 	}
 	checks.Close()
 	err = front.serve(context.Background(), shutdown{}, slog.New(slog.DiscardHandler),
-		overHTTP(&http.Server{Handler: front}, web), overGRPC(grpcServer(front, nil), checks))
+		overHTTP(&http.Server{Handler: front}, web), overGRPC(grpcServer(front, nil, slog.New(slog.DiscardHandler)), checks))
 	if err == nil {
 		t.Error("no error")
 	}
 	if conn, err := net.Dial("tcp", web.Addr().String()); err == nil {
 		conn.Close()
 		t.Error("HTTP is still served")
+	}
+}
+
+func TestAPanicOverGRPCEndsNothing(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := &safeBuffer{}
+	server := grpcServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("no") }), nil, slog.New(slog.NewTextHandler(said, nil)))
+	over := make(chan error, 1)
+	go func() { over <- server.Serve(l) }()
+	defer func() {
+		server.Stop()
+		if err := <-over; err != nil {
+			t.Error(err)
+		}
+	}()
+	conn, err := grpc.NewClient(l.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	for range 2 {
+		if a, err := grpc_health_v1.NewHealthClient(conn).Check(t.Context(), &grpc_health_v1.HealthCheckRequest{}); status.Code(err) != codes.Unavailable {
+			t.Errorf("health: %v, %v", a, err)
+		}
+		if a, err := auth.NewAuthorizationClient(conn).Check(t.Context(), &auth.CheckRequest{}); err != nil || a.GetDeniedResponse().GetStatus().GetCode() != 503 {
+			t.Errorf("check: %v, %v", a, err)
+		}
+	}
+	if !strings.Contains(said.String(), "panic") {
+		t.Errorf("the log does not say so: %s", said)
 	}
 }

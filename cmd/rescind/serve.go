@@ -138,7 +138,7 @@ func (c *cli) serve(ctx context.Context, config *config) (err error) {
 	server.Handler = front
 	faces := []face{overHTTP(server, listener)}
 	if checks != nil {
-		faces = append(faces, overGRPC(grpcServer(front, secure), checks))
+		faces = append(faces, overGRPC(grpcServer(front, secure, log), checks))
 	}
 	if err := c.announce(config, where); err != nil {
 		return err
