@@ -63,10 +63,14 @@ type session struct {
 	id     rescind.SessionID
 	tokens map[int]nodes.Tokens // by generation
 	newest int
+	over   bool // somebody was told so: for choosing only
 }
 
-func newStorm(t *testing.T, urls []string) *storm {
-	st := &storm{t: t, urls: urls, asker: nodes.NewAsker(patience), begun: time.Now()}
+func newStorm(t *testing.T, all []*nodes.Node) *storm {
+	st := &storm{t: t, asker: nodes.NewAsker(patience), begun: time.Now()}
+	for _, n := range all {
+		st.urls = append(st.urls, n.URL)
+	}
 	t.Cleanup(st.asker.Close)
 	for range subjectsAtOnce {
 		st.at = append(st.at, st.fresh())
@@ -151,13 +155,20 @@ func (st *storm) act(client int) {
 	}
 }
 
-// pick chooses a session, the younger the likelier.
+// pick chooses a session, the younger the likelier, and one that is over seldom.
 func (s *subject) pick() *session {
 	n := len(s.sessions)
 	if n == 0 {
 		return nil
 	}
-	return s.sessions[n-1-min(rand.IntN(n), rand.IntN(n))]
+	v := s.sessions[n-1-min(rand.IntN(n), rand.IntN(n))]
+	for range 3 {
+		if !v.over || rand.IntN(4) == 0 {
+			break
+		}
+		v = s.sessions[n-1-rand.IntN(n)]
+	}
+	return v
 }
 
 // choose is mostly the newest generation.
@@ -197,6 +208,9 @@ func (st *storm) do(client int, s *subject, in input, ask func(context.Context) 
 		}
 	}
 	st.answered[out.is].Add(1)
+	if out.is == unknown {
+		time.Sleep(rest)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -206,6 +220,8 @@ func (st *storm) do(client int, s *subject, in input, ask func(context.Context) 
 			in.session = len(s.sessions)
 			s.sessions = append(s.sessions, &session{n: in.session, id: g.Session, tokens: map[int]nodes.Tokens{0: g}})
 		}
+	case out.is == no:
+		s.sessions[in.session].over = s.sessions[in.session].over || in.generation == s.sessions[in.session].newest
 	case in.do == refresh && out.is == yes:
 		v := s.sessions[in.session]
 		v.tokens[in.generation+1] = g
@@ -220,6 +236,9 @@ func (st *storm) do(client int, s *subject, in input, ask func(context.Context) 
 	op.Input, op.Output = in, out
 	s.history = append(s.history, op)
 }
+
+// rest is what a client waits after an answer that told it nothing.
+const rest = 30 * time.Millisecond
 
 func (st *storm) login(client int, s *subject, other *session) {
 	node, at := st.node()
