@@ -110,7 +110,7 @@ func mustEndInTime(t *testing.T, s *Store, r rescind.Session) {
 				if !errors.Is(err, rescind.ErrUnavailable) || errors.Is(err, rescind.ErrInactive) {
 					t.Errorf("%s: want ErrUnavailable, got %v", name, err)
 				}
-				if took > patience+patience/2 { // on a busy machine
+				if took > patience+time.Second { // the machine may be busy
 					t.Errorf("%s took %s of %s", name, took, patience)
 				}
 			})
