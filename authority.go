@@ -92,7 +92,6 @@ type settings struct {
 }
 
 const (
-	serverKind   = "server"
 	issuerDocID  = "issuer"
 	upkeepEvery  = time.Minute
 	conflictsMax = 64 // attempts of a compare-and-swap before it counts as unavailable
@@ -192,7 +191,7 @@ func (a *Authority) prepare(ctx context.Context) error {
 			return change, err
 		}
 		for _, d := range cfg.Documents {
-			if d.Kind != serverKind || d.ID != issuerDocID {
+			if d.Kind != ServerDocument || d.ID != issuerDocID {
 				continue
 			}
 			if string(d.Value) != a.issuer {
@@ -201,7 +200,7 @@ func (a *Authority) prepare(ctx context.Context) error {
 			return change, nil
 		}
 		change.Expect = cfg.Version
-		change.Documents = append(change.Documents, Document{Kind: serverKind, ID: issuerDocID, Value: []byte(a.issuer)})
+		change.Documents = append(change.Documents, Document{Kind: ServerDocument, ID: issuerDocID, Value: []byte(a.issuer)})
 		return change, nil
 	})
 }
@@ -218,6 +217,9 @@ func (a *Authority) configureAt(ctx context.Context, plan func(StoreConfig, time
 		cfg, err := a.store.Config(ctx)
 		if err != nil {
 			return 0, unavailable("configuration", err)
+		}
+		if err := cfg.InForce(); err != nil {
+			return 0, err
 		}
 		change, err := plan(cfg, a.store.Now())
 		if err != nil {
@@ -248,6 +250,9 @@ func (a *Authority) reload(ctx context.Context) (*settings, error) {
 	cfg, err := a.store.Config(ctx)
 	if err != nil {
 		return a.set.Load(), unavailable("configuration", err)
+	}
+	if err := cfg.InForce(); err != nil {
+		return a.set.Load(), err
 	}
 	a.loading.Lock()
 	defer a.loading.Unlock()

@@ -22,6 +22,8 @@ const (
 	EventKeyRevoked       EventKind = "key.revoked"
 	EventBackupOpened     EventKind = "backup.opened"
 	EventStoreWentBack    EventKind = "store.went_back"
+	EventLedgerMoved      EventKind = "ledger.moved"
+	EventLedgerCopied     EventKind = "ledger.copied"
 )
 
 // ActorSelf is the actor of what the server does by itself.

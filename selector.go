@@ -187,12 +187,12 @@ func (a *Authority) endByItself(ctx context.Context, s *Session, why Reason, act
 
 // end ends one session, or says how many would end.
 func (a *Authority) end(ctx context.Context, snap *Snapshot, id SessionID, why Reason, r Revocation) (Receipt, error) {
-	set, now := a.set.Load(), a.store.Now()
+	set, err := a.atLeast(ctx, snap.Config) // which a ledger that was moved away refuses
+	if err != nil {
+		return Receipt{}, err
+	}
+	now := a.store.Now()
 	if r.DryRun {
-		set, err := a.atLeast(ctx, snap.Config)
-		if err != nil {
-			return Receipt{}, err
-		}
 		n := 0
 		if judge(snap, set.ring, now) == nil {
 			n = 1

@@ -2,6 +2,7 @@ package rescind
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"time"
 )
@@ -256,6 +257,30 @@ type StoreConfig struct {
 	Epoch     [16]byte
 	Shards    int
 	Documents []Document
+}
+
+// ServerDocument is the kind of the documents that concern a ledger as a whole.
+// Two of them, by their ids, put it out of force: MovedDocument says where it has
+// been moved, CopyingDocument that a copy into it is not finished. While one of
+// them is there no Authority answers from this ledger, nor ends anything in it.
+const (
+	ServerDocument  = "server"
+	MovedDocument   = "moved"
+	CopyingDocument = "copying"
+)
+
+// InForce wraps ErrUnavailable where a ledger may not be used.
+func (c *StoreConfig) InForce() error {
+	for _, d := range c.Documents {
+		switch {
+		case d.Kind != ServerDocument:
+		case d.ID == MovedDocument:
+			return fmt.Errorf("%w: this ledger has been moved, or is being moved, to another store", ErrUnavailable)
+		case d.ID == CopyingDocument:
+			return fmt.Errorf("%w: the copy into this ledger is not finished", ErrUnavailable)
+		}
+	}
+	return nil
 }
 
 // Change changes the configuration. A document with a nil Value is deleted.
