@@ -222,6 +222,11 @@ func (s *Store) Configure(ctx context.Context, c rescind.Change) (rescind.Positi
 		return 0, err
 	}
 	defer cancel()
+	// A change that cannot be finished holds up look-ups of its version. So it is
+	// not begun while a shard does not answer.
+	if _, err := s.written(ctx); err != nil {
+		return 0, err
+	}
 	keys, args := s.change(&c)
 	for {
 		h, done, err := s.compare(ctx, keys, args)

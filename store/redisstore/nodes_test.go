@@ -116,6 +116,37 @@ func TestAnUnfinishedConfigureIsFinishedByWhoeverMeetsIt(t *testing.T) {
 	}
 }
 
+// TestNodesStartTogether: of many that find nothing, one makes the ledger.
+func TestNodesStartTogether(t *testing.T) {
+	server := redis.Start(t)
+	for range 10 {
+		server.Do("FLUSHALL")
+		var mu sync.Mutex
+		epochs := map[[16]byte]bool{}
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				s, err := Open(server.URL(), Options{})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				cfg, err := s.Config(context.Background())
+				if err = errors.Join(err, s.Close()); err != nil || cfg.Shards != 16 || cfg.Version != 0 {
+					t.Errorf("%+v, %v", cfg, err)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				epochs[cfg.Epoch] = true
+			})
+		}
+		wg.Wait()
+		if len(epochs) != 1 {
+			t.Fatalf("%d ledgers were made", len(epochs))
+		}
+	}
+}
+
 // TestNodesAgree: what one node was told is what the other sees, from then on.
 func TestNodesAgree(t *testing.T) {
 	ctx := context.Background()

@@ -140,14 +140,17 @@ func (s *Store) ledger(ctx context.Context) (head, error) {
 	for i := range all {
 		all[i] = i
 	}
-	if err := each(all, func(n int) error {
+	if left := each(all, func(n int) error {
 		v, err := s.get(ctx, shardOf(n).meta)
 		if err == nil && v != "" {
 			err = damaged(fmt.Sprintf("the configuration is gone, and shard %d is there", n))
 		}
 		return err
-	}); err != nil {
-		return head{}, err
+	}); left != nil {
+		if v, err = s.get(ctx, configKey); err != nil || v == "" {
+			return head{}, left
+		}
+		return parseHead(v) // another node has made it meanwhile
 	}
 	h := head{shards: s.options.Shards}
 	_, _ = rand.Read(h.epoch[:]) // never fails: crypto/rand ends the process instead

@@ -225,8 +225,15 @@ func TestOneFrozenMasterLeavesTheOthers(t *testing.T) {
 	if up.Load() == 0 || down.Load() == 0 {
 		t.Errorf("%d sessions were served and %d were not", up.Load(), down.Load())
 	}
+	// A change that cannot reach every shard is not begun: it would hold up the rest.
+	if _, err := s.Configure(context.Background(), rescind.Change{}); !errors.Is(err, rescind.ErrUnavailable) {
+		t.Errorf("Configure while a master is frozen: %v", err)
+	}
 	c.Masters[1].Thaw()
 	c.Await(t)
+	if v, err := s.ConfigVersion(context.Background()); v != 0 || err != nil {
+		t.Errorf("the version is %d after a change that was not begun: %v", v, err)
+	}
 	for _, r := range all {
 		mustStand(t, s, r.ID, true)
 	}
