@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -144,6 +145,43 @@ func TestOutageIsUnavailableAndOver(t *testing.T) {
 			mustWork(t, s, created(t, s))
 		})
 	}
+}
+
+// TestThawUnderLoad: a server that was frozen for long while many kept asking is
+// not buried under their connections: it works again for the first call.
+func TestThawUnderLoad(t *testing.T) {
+	frozen := 3 * time.Second
+	if os.Getenv("RESCIND_SLOW") != "" {
+		frozen = 40 * time.Second
+	}
+	server := postgres.Start(t, postgres.With("max_connections", "40"))
+	url := schema(t, server)
+	nodes := []*Store{open(t, url, Options{}), open(t, url, Options{}), open(t, url, Options{})}
+	r := created(t, nodes[0])
+	ctx, stop := context.WithCancel(context.Background())
+	var load sync.WaitGroup
+	for i := range 48 {
+		node := nodes[i%len(nodes)]
+		load.Go(func() {
+			for ctx.Err() == nil {
+				for name, call := range each(node, r) {
+					if err := call(ctx); err != nil && !errors.Is(err, rescind.ErrUnavailable) && !errors.Is(err, rescind.ErrConflict) {
+						t.Errorf("%s under load: %v", name, err)
+					}
+				}
+			}
+		})
+	}
+	time.Sleep(100 * time.Millisecond)
+	server.Freeze()
+	time.Sleep(frozen)
+	server.Thaw()
+	for _, node := range nodes {
+		mustWork(t, node, r)
+	}
+	stop()
+	load.Wait()
+	mustBeDense(t, nodes[0])
 }
 
 func mustBeEnded(t *testing.T, s *Store, id rescind.SessionID) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -355,9 +356,9 @@ func readEvents(c *conn, sql string, from int64, limit int, use func(seq int64, 
 }
 
 func parseEventID(text string) (int64, error) {
-	var n int64
-	if _, err := fmt.Sscanf(text, "%016x", &n); err != nil || eventID(n) != text {
+	n, err := strconv.ParseUint(text, 16, 63)
+	if err != nil || eventID(int64(n)) != text {
 		return 0, fmt.Errorf("%w: no cursor of this log", rescind.ErrInvalid)
 	}
-	return n, nil
+	return int64(n), nil
 }

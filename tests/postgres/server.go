@@ -203,6 +203,19 @@ func (s *Server) Reload() {
 	}
 }
 
+// Write puts a file into the data folder, for the server's eyes only.
+func (s *Server) Write(name string, content []byte) {
+	s.t.Helper()
+	path := filepath.Join(s.data(), name)
+	err := os.WriteFile(path, content, 0o600)
+	if err == nil && s.account != nil {
+		err = os.Chown(path, int(s.account.Uid), int(s.account.Gid))
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
 // Folder is the data folder of the server.
 func (s *Server) Folder() string { return s.data() }
 
