@@ -22,20 +22,19 @@ const watch = `
 // TestBackAfterLogoutShowsNoNotes goes away from the notes, logs out, and comes
 // back by the button.
 func TestBackAfterLogoutShowsNoNotes(t *testing.T) {
+	a, evil := startApp(t), startEvil(t)
 	for _, c := range []struct {
 		name, start string
 		elsewhere   string // where the window goes meanwhile; "": another site
-		logout      func(a *app, there, other *window)
+		logout      func(other *window)
 		memory      bool // whether the browser brings the page back from memory
 	}{
-		{"ended from another device", "/", "", func(a *app, _, _ *window) { a.end(t, "ada") }, true},
+		{"ended from another device", "/", "", func(*window) { a.end(t, "ada") }, true},
 		{"logout in another window", "/", "", logoutInOther, false}, // the message to a page in memory drops it
 		{"logout in another window, with this one on the same origin", "/", "/page.css", logoutInOther, false},
 		{"the notes themselves", "/api/notes", "", logoutInOther, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			a := startApp(t)
-			evil := startEvil(t)
 			ada := newProfile(t)
 			other := ada.open(t, a.at(home, "/"))
 			other.login("ada", "lovelace")
@@ -49,7 +48,7 @@ func TestBackAfterLogoutShowsNoNotes(t *testing.T) {
 				elsewhere = a.at(home, c.elsewhere)
 			}
 			w.visit(elsewhere)
-			c.logout(a, w, other)
+			c.logout(other)
 			w.back(a.at(home, c.start))
 			if c.start == "/" {
 				w.untilOut()
@@ -66,7 +65,7 @@ func TestBackAfterLogoutShowsNoNotes(t *testing.T) {
 	}
 }
 
-func logoutInOther(_ *app, _, other *window) {
+func logoutInOther(other *window) {
 	other.click("#logout")
 	other.untilOut()
 }

@@ -145,19 +145,18 @@ func try[T any](w *window, script string) (T, error) {
 }
 
 // until waits for a condition in the page to hold.
-func (w *window) until(condition string) time.Duration {
+func (w *window) until(condition string) {
 	w.t.Helper()
 	began := time.Now()
 	for time.Since(began) < patience {
 		// While a page is being replaced there is nobody to ask.
 		if yes, err := try[bool](w, "Boolean("+condition+")"); err == nil && yes {
-			return time.Since(began)
+			return
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
 	text, err := try[string](w, "location + ': ' + document.body?.innerText")
 	w.t.Fatalf("not in %v: %s\nthe page: %s %v", patience, condition, text, err)
-	return 0
 }
 
 // call sends a request as the page's scripts can, and returns its status.
@@ -191,12 +190,12 @@ func (w *window) untilIn(user string) {
 	w.until(fmt.Sprintf("!document.querySelector('#inside').hidden && document.querySelector('#who').innerText === %q", user))
 }
 
-// untilOut waits until the page says that nobody is logged in, and shows it.
-func (w *window) untilOut() time.Duration {
+// untilOut waits until the page says that nobody is logged in, and shows nothing
+// of anybody.
+func (w *window) untilOut() {
 	w.t.Helper()
-	d := w.until("document.querySelector('#login')?.hidden === false")
+	w.until("document.querySelector('#login')?.hidden === false")
 	if text := eval[string](w, "document.querySelector('#inside').textContent"); strings.Contains(text, "secret") {
 		w.t.Errorf("the page still holds %q", text)
 	}
-	return d
 }

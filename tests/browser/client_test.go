@@ -48,6 +48,7 @@ func TestTheGuideShowsThePage(t *testing.T) {
 // TestPublicClientInTheBrowser runs the guide's public client: it calls Rescind
 // from another origin, in two windows that share their tokens.
 func TestPublicClientInTheBrowser(t *testing.T) {
+	t.Parallel() // it waits for the most part
 	// The application, and its API on the same origin.
 	var api http.Handler
 	module := shown(t, "tokens.mjs")

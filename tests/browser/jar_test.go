@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"net/http"
 	"testing"
-	"time"
 
 	"github.com/chromedp/cdproto/network"
 )
@@ -76,6 +75,3 @@ func (x thief) mustBeIn(t *testing.T) {
 		}
 	}
 }
-
-// soon is as long as a page takes to notice what nobody tells it.
-const soon = 6 * time.Second

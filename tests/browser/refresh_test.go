@@ -85,6 +85,7 @@ func together(windows []*window, do func(*window) (int, error)) []int {
 // TestWindowsOutliveTheirAccessTokens: the page refreshes by itself, in all
 // windows, and one whose request takes very long costs nobody the session.
 func TestWindowsOutliveTheirAccessTokens(t *testing.T) {
+	t.Parallel() // it waits for the most part
 	a := startApp(t, accessLifetime(2*time.Second))
 	ada := newProfile(t)
 	windows := []*window{ada.open(t, a.at(home, "/"))}
@@ -115,8 +116,9 @@ func TestWindowsOutliveTheirAccessTokens(t *testing.T) {
 
 // TestExpiredAccessTokenLogsOut: nobody has to refresh in order to leave.
 func TestExpiredAccessTokenLogsOut(t *testing.T) {
+	t.Parallel() // it waits for the most part
+	a := startApp(t, accessLifetime(time.Second))
 	for _, path := range []string{"/logout", "/logout-all"} {
-		a := startApp(t, accessLifetime(time.Second))
 		ada := newProfile(t)
 		w := ada.open(t, a.at(home, "/"))
 		w.login("ada", "lovelace")
@@ -142,39 +144,38 @@ func TestExpiredAccessTokenLogsOut(t *testing.T) {
 // the window and the ledger. When it comes back the browser is out, whatever it
 // was told.
 func TestRefreshUnderWayRevivesNothing(t *testing.T) {
-	ours, ledger := func(a *app) *front { return a.front }, func(a *app) *front { return a.ledger }
-	here := func(_ *app, w *window) {
+	a := startApp(t)
+	here := func(w *window) {
 		if status := w.call("POST", "/logout"); status != http.StatusNoContent {
 			t.Fatalf("logout: %d", status)
 		}
 	}
-	elsewhere := func(a *app, _ *window) { a.end(t, "ada") }
+	elsewhere := func(*window) { a.end(t, "ada") }
 	for name, c := range map[string]struct {
-		front   func(*app) *front
+		front   *front
 		at      stop
-		logout  func(*app, *window)
+		logout  func(*window)
 		cookies int // that the browser may end with
 	}{
-		"before the application": {front: ours, at: stop{"/refresh", false}, logout: here},
-		"before the ledger":      {front: ledger, at: stop{"/oauth/token", false}, logout: here},
-		"behind the ledger":      {front: ledger, at: stop{"/oauth/token", true}, logout: here},
-		"behind its last look":   {front: ledger, at: stop{"/oauth/introspect", true}, logout: here},
+		"before the application": {front: a.front, at: stop{"/refresh", false}, logout: here},
+		"before the ledger":      {front: a.ledger, at: stop{"/oauth/token", false}, logout: here},
+		"behind the ledger":      {front: a.ledger, at: stop{"/oauth/token", true}, logout: here},
+		"behind its last look":   {front: a.ledger, at: stop{"/oauth/introspect", true}, logout: here},
 		// The application cannot call its answer back. What it brings is worth nothing.
-		"on the way to the browser": {front: ours, at: stop{"/refresh", true}, logout: here, cookies: 2},
+		"on the way to the browser": {front: a.front, at: stop{"/refresh", true}, logout: here, cookies: 2},
 		// Nobody takes the cookies away, and none are added.
-		"behind the ledger, ended from another device": {front: ledger, at: stop{"/oauth/token", true}, logout: elsewhere, cookies: 2},
+		"behind the ledger, ended from another device": {front: a.ledger, at: stop{"/oauth/token", true}, logout: elsewhere, cookies: 2},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a := startApp(t)
 			ada := newProfile(t)
 			one := ada.open(t, a.at(home, "/"))
 			one.login("ada", "lovelace")
 			one.visit(a.at(home, bare))
 			two := ada.open(t, a.at(home, bare))
-			gate := c.front(a).hold(t, c.at, true)
+			gate := c.front.hold(t, c.at, true)
 			eval[bool](two, "(window.refreshed = fetch('/refresh', {method: 'POST'}).then(r => r.status), true)")
 			gate.wait(t)
-			c.logout(a, one)
+			c.logout(one)
 			before := ada.cookies(t)
 			gate.release()
 			status := eval[int](two, "window.refreshed")

