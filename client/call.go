@@ -238,6 +238,8 @@ func codes(word string) (status int, is error) {
 	return 0, rescind.ErrUnavailable
 }
 
+const pathLogout = "/v1/logout"
+
 // refusal turns an answer that is no success into an error. Only the server's own
 // refusals count; a proxy in front of it can answer 401 or 404 too, and knows
 // nothing about tokens.
@@ -255,6 +257,11 @@ func (c *Client) refusal(q *request, r *reply) error {
 		}
 	}
 	status, is := codes(word)
+	if word == "rate_limited" && q.path == pathLogout {
+		// Who fails too often is told so in place of why, and at logout nothing fails
+		// but a token that is forged.
+		status, is = http.StatusTooManyRequests, rescind.ErrInactive
+	}
 	// Only a bearer challenge refuses the token (RFC 6750 section 3); without one
 	// the server has seen none.
 	challenged := word != "invalid_token" || strings.Contains(r.header.Get("WWW-Authenticate"), `error="invalid_token"`)

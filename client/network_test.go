@@ -153,7 +153,7 @@ func TestWhatIsNotUnderstoodIsUnavailable(t *testing.T) {
 		"a 404 of another API":         write(404, js, `{"message":"not found"}`),
 		"a 403 of another API":         write(403, js, `{"message":"no"}`),
 		"a word unheard of":            write(400, problem, `{"code":"moon"}`),
-		"too many requests":            write(429, problem, `{"code":"rate_limited"}`),
+		"too many requests":            write(429, "text/html", page),
 		"too many, other words":        write(429, js, `{"error":"slow_down"}`),
 		"unavailable":                  write(503, problem, `{"code":"unavailable"}`),
 		"a gateway's 502":              write(502, "text/html", page),

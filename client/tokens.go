@@ -212,7 +212,7 @@ func (c *Client) Logout(ctx context.Context, token string, all bool) (rescind.Re
 		RefreshToken string `json:"refresh_token,omitempty"`
 		All          bool   `json:"all,omitempty"`
 	}{All: all}
-	q := request{method: "POST", path: "/v1/logout", token: token, as: ofToken}
+	q := request{method: "POST", path: pathLogout, token: token, as: ofToken}
 	if strings.HasPrefix(token, refreshPrefix) {
 		q.as, body.RefreshToken = none, token
 	}

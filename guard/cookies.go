@@ -268,13 +268,19 @@ func loopback(hostport string) bool {
 // Login opens a session and adds its cookies to the header of w, so it comes
 // before anything is written. The session whose cookies the browser sent ends
 // first (ASVS 7.2.4): they are about to be overwritten, and nobody could end it
-// afterwards. On an error no cookie is set; it is that of Sessions, or
-// ErrForbidden on a host where unprotected cookies are refused, or ErrInvalid
+// afterwards. On an error no cookie is set; it is that of Sessions, or ErrForbidden
+// on a host where unprotected cookies are refused and for an unsafe method from
+// another origin (whose author would choose in whose session the browser goes on;
+// trust the origin of an identity provider that posts its answer), or ErrInvalid
 // where a token is too long for a cookie: give the session fewer claims, or the
 // client opaque access tokens.
 func (c *Cookies) Login(w http.ResponseWriter, r *http.Request, l rescind.Login) (rescind.SessionID, error) {
-	if c.refuseHost(r) != nil {
-		return rescind.SessionID{}, fmt.Errorf("%w: %s", rescind.ErrForbidden, insecureHost.about)
+	bad := c.refuseHost(r)
+	if bad == nil && c.foreign(r) {
+		bad = crossOrigin
+	}
+	if bad != nil {
+		return rescind.SessionID{}, fmt.Errorf("%w: %s", rescind.ErrForbidden, bad.about)
 	}
 	if old := all(r); len(old) > 0 {
 		if _, err := c.end(r.Context(), old); err != nil {

@@ -39,6 +39,8 @@ const revocationMembers = ['token', 'session', 'subject', 'except_session', 'cli
 const refreshPrefix = 'rsr_' // of refresh tokens: they are presented differently
 const form = 'application/x-www-form-urlencoded'
 
+const logoutPath = '/v1/logout'
+
 /** How often a "my devices" list turns the page. */
 const maxPages = 100
 
@@ -156,7 +158,7 @@ export class Client implements Checker, Sessions {
     const body: Record<string, unknown> = all ? { all } : {}
     const refresh = token.startsWith(refreshPrefix)
     if (refresh) body.refresh_token = token
-    return this.#receipt(this.#json('POST', '/v1/logout', body, { authorization: refresh ? '' : 'Bearer ' + token }), token)
+    return this.#receipt(this.#json('POST', logoutPath, body, { authorization: refresh ? '' : 'Bearer ' + token }), token)
   }
 
   /** One page of sessions, of this client's. It needs the role issue. */
@@ -250,7 +252,10 @@ export class Client implements Checker, Sessions {
     const said = parse(reply.body) ?? {}
     const [word, detail] = reply.type === 'application/problem+json' ? [said.code, said.detail]
       : reply.type === 'application/json' ? [said.error, said.error_description] : []
-    const meaning = typeof word === 'string' && Object.hasOwn(refusals, word) ? refusals[word] : undefined
+    // Who fails too often is told so in place of why, and at logout nothing fails
+    // but a token that is forged.
+    const guessed = call.path === logoutPath && word === 'rate_limited' ? { error: InactiveError, status: 429 } : undefined
+    const meaning = guessed ?? (typeof word === 'string' && Object.hasOwn(refusals, word) ? refusals[word] : undefined)
     const fits = meaning && reply.status >= 400 && reply.status < 500 && (meaning.status === 0 || meaning.status === reply.status)
     // Only a bearer challenge refuses the token (RFC 6750 section 3); without one
     // the server has seen none.

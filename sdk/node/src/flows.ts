@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { type Answer, type DenialName, deny, noStore, quotable } from './answers.js'
+import { type Answer, type DenialName, denials, deny, noStore, quotable } from './answers.js'
 import { CookieJar, type CookieOptions } from './cookies.js'
 import { ForbiddenError, ForeignError, InactiveError, InvalidError, ScopeError, UnavailableError } from './errors.js'
 import { type Found, type Request, bearer, bodyToken, cookie, header } from './request.js'
@@ -93,6 +93,9 @@ export class Flows {
    * Opens a session. With cookies it adds them to the response, and the session
    * whose cookies the browser sent ends first (ASVS 7.2.4): they are about to be
    * overwritten, and nobody could end it afterwards. On an error no cookie is set.
+   * An unsafe method from another origin is a ForbiddenError (403): its author would
+   * choose in whose session the browser goes on. Trust the origin of an identity
+   * provider that posts its answer.
    */
   async login(request: Request, response: Response, login: Login, options: LoginOptions = {}): Promise<Grant | CookieGrant> {
     const device = { user_agent: header(request, 'user-agent'), ...(request.ip ? { ip: request.ip } : {}), ...login.device }
@@ -102,7 +105,8 @@ export class Flows {
       response.set(noStore)
       return grant
     }
-    if (jar.refuseHost(request)) throw new ForbiddenError('cookies without protection are for loopback addresses only')
+    const bad = jar.refuseHost(request) ?? (jar.isForeign(request) ? 'crossOrigin' : undefined)
+    if (bad) throw Object.assign(new ForbiddenError(denials[bad].about), { status: 403, statusCode: 403 }) // as Express and Nest read it
     const old = jar.all(request)
     if (old.length > 0) await this.#end(old)
     const grant = await this.#sessions.login({ ...login, device })

@@ -13,6 +13,7 @@ from .client import Client, SessionView
 from .cookies import Options as CookieOptions
 from .errors import (
     Conflict,
+    CrossOrigin,
     Error,
     Forbidden,
     Foreign,
@@ -34,6 +35,7 @@ __all__ = [
     "Client",
     "Conflict",
     "CookieOptions",
+    "CrossOrigin",
     "Device",
     "Error",
     "Forbidden",

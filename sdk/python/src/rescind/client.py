@@ -62,6 +62,8 @@ _STANDARD = frozenset(
 
 _REFRESH = "rsr_"  # what refresh tokens begin with: they are presented differently
 
+_LOGOUT = "/v1/logout"
+
 _NOT_PRINTABLE = re.compile(r"[^ -~]")
 
 
@@ -270,8 +272,8 @@ class Client:
         body: dict[str, Any] = {"all": True} if everywhere else {}
         if token.startswith(_REFRESH):
             body["refresh_token"] = token
-            return self._receipt("POST", "/v1/logout", body=body, credential="")
-        return self._receipt("POST", "/v1/logout", body=body, credential="Bearer " + token)
+            return self._receipt("POST", _LOGOUT, body=body, credential="")
+        return self._receipt("POST", _LOGOUT, body=body, credential="Bearer " + token)
 
     def revoke(self, *, reason: str = "", **selector: str) -> Receipt:
         """Ends what the selector names: one of token, session, or subject, the last
@@ -418,6 +420,10 @@ def _refusal(path: str, reply: Reply, hidden: list[str]) -> Error:
     word = said.get(member)
     not_understood: tuple[type[Error], int] = (Unavailable, 0)
     kind, status = _WORDS.get(word, not_understood) if isinstance(word, str) else not_understood
+    if word == "rate_limited" and path == _LOGOUT:
+        # Who fails too often is told so in place of why, and at logout nothing fails
+        # but a token that is forged.
+        kind, status = Inactive, 429
     # Only a bearer challenge refuses the token (RFC 6750 section 3); without one
     # the server has seen none.
     challenge = reply.header.get("WWW-Authenticate") or ""

@@ -35,6 +35,10 @@ class InsecureHost(Forbidden):
     """Cookies without protection are for loopback addresses only."""
 
 
+class CrossOrigin(Forbidden):
+    """A login that is to set cookies comes from another origin."""
+
+
 class NotFound(Error):
     """There is no such session, or it is somebody else's."""
 

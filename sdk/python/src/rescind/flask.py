@@ -41,8 +41,8 @@ from werkzeug.local import LocalProxy
 
 from .client import Client
 from .cookies import Options
-from .errors import Inactive, InsecureHost, Invalid, NotFound, Unavailable
-from .guard import INSECURE_HOST, KEY, NOT_FOUND, Answer, Guard
+from .errors import CrossOrigin, Inactive, InsecureHost, Invalid, NotFound, Unavailable
+from .guard import CROSS_ORIGIN, INSECURE_HOST, KEY, NOT_FOUND, Answer, Guard
 from .values import Access, Checker, Device, Want
 
 __all__ = ["Rescind", "current_session", "public", "token_required"]
@@ -149,6 +149,8 @@ class Rescind:
             )
         except InsecureHost:
             return _response(guard.deny(INSECURE_HOST))
+        except CrossOrigin:
+            return _response(guard.deny(CROSS_ORIGIN))
         if response is None:
             return _response(answer)
         response.headers["Cache-Control"] = "no-store"

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .cookies import Cookies, Options, tokens_of
-from .errors import Error, Forbidden, Foreign, Inactive, InsecureHost, InsufficientScope, Invalid, Unavailable
+from .errors import CrossOrigin, Error, Forbidden, Foreign, Inactive, InsecureHost, InsufficientScope, Invalid, Unavailable
 from .values import Access, Checker, Device, Grant, Sessions, Want, well_formed
 
 log = logging.getLogger("rescind")
@@ -250,8 +250,10 @@ class Guard:
         The session whose cookies the browser sent ends first (ASVS 7.2.4): they
         are about to be overwritten, and nobody could end it afterwards. The device
         is by default what the request says of itself. Errors are those of
-        Sessions, InsecureHost on a host where unprotected cookies are refused, and
-        Invalid where a token is too long for a cookie: give the session fewer
+        Sessions, InsecureHost on a host where unprotected cookies are refused,
+        CrossOrigin for an unsafe method from another origin (whose author would choose
+        in whose session the browser goes on; trust the origin of an identity provider
+        that posts its answer), and Invalid where a token is too long for a cookie: give the session fewer
         claims, or the client opaque access tokens."""
         sessions = self._sessions()
         if device is None:
@@ -265,6 +267,8 @@ class Guard:
             return grant, _json(200, grant.response(), [])
         if ours.refuses_host(environ):
             raise InsecureHost(INSECURE_HOST.about)
+        if ours.foreign(environ):
+            raise CrossOrigin(CROSS_ORIGIN.about)
         _end(sessions, tokens_of(environ))
         grant = sessions.login(subject, device=device, **login)
         if not ours.fits(grant):
