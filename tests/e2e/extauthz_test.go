@@ -29,7 +29,6 @@ audience: https://api.example.com
 forward_auth:
   rules:
     reports: {scope: "reports:read"}
-shutdown: {delay: 1s}
 `
 
 // envoy is Envoy's own generated client, connected to the server's gRPC port.
@@ -38,10 +37,10 @@ type envoy struct {
 	conn *grpc.ClientConn
 }
 
-func startEnvoy(t *testing.T, secure bool) *envoy {
+func startEnvoy(t *testing.T, secure bool, more string) *envoy {
 	t.Helper()
 	config := filepath.Join(t.TempDir(), "rescind.yaml")
-	must(t, os.WriteFile(config, []byte(rules), 0o600))
+	must(t, os.WriteFile(config, []byte(rules+more), 0o600))
 	e := &envoy{Server: program.Start(t, server.Options{Config: config, TLS: secure, GRPC: true})}
 	e.conn = e.dial(t)
 	return e
@@ -104,7 +103,7 @@ func TestEnvoyAsksOverGRPC(t *testing.T) {
 	for name, secure := range map[string]bool{"plain": false, "TLS": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			e := startEnvoy(t, secure)
+			e := startEnvoy(t, secure, "")
 			login := func(scope string, audience ...string) string {
 				return e.Login(t, "app", "alice", map[string]any{"scope": scope, "audience": audience}).AccessToken.Reveal()
 			}
@@ -173,7 +172,7 @@ func (e *envoy) health(t *testing.T, service string) (grpc_health_v1.HealthCheck
 // turns into the status of status_on_error unless it is told to let everything pass.
 func TestUnavailableIsClosedOverGRPC(t *testing.T) {
 	t.Parallel()
-	e := startEnvoy(t, false)
+	e := startEnvoy(t, false, "shutdown: {delay: 3s}\n")
 	token := e.Login(t, "app", "alice", nil).AccessToken.Reveal()
 	passes := func(when string) {
 		t.Helper()
@@ -209,7 +208,7 @@ func TestUnavailableIsClosedOverGRPC(t *testing.T) {
 
 	// While it says that it is about to end it still answers.
 	must(t, e.Signal(syscall.SIGTERM))
-	for end := time.Now().Add(800 * time.Millisecond); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(2500 * time.Millisecond); ; time.Sleep(10 * time.Millisecond) {
 		got, err := e.health(t, "")
 		if err == nil && got == grpc_health_v1.HealthCheckResponse_NOT_SERVING {
 			break
