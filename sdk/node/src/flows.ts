@@ -6,6 +6,8 @@ import { type Found, type Request, bearer, bodyToken, cookie, header } from './r
 import type { Response } from './response.js'
 import { type Access, type Checker, type Grant, type Login, type Sessions, type Want, words } from './values.js'
 
+const fresh = 10_000 // ms for which an access token counts as new: longer than the requests of one browser overtake each other
+
 /** How an application shows itself to its callers. */
 export interface FlowOptions {
   /** Keep the tokens of browsers in cookies that their scripts cannot read. Default: bearer tokens alone. */
@@ -124,6 +126,10 @@ export class Flows {
    * Continues a session: by the refresh cookie, answered with new cookies and
    * {"expires_in"}; or by a refresh_token in the body, answered with a grant.
    * Parallel requests that present one refresh token all get its one successor.
+   *
+   * A browser whose access cookie stands and is new brings nothing to refresh: one
+   * of its windows has just been here. To rotate again at once would put the token
+   * of a slower window two generations behind, and that is reuse.
    */
   refresh(request: Request, response: Response): Promise<Answer> {
     return this.#post(request, async () => {
@@ -137,6 +143,8 @@ export class Flows {
       if (sent.token !== undefined) return this.#deny('twoCredentials')
       if (!jar || jar.isForeign(request)) return this.#deny('crossOrigin')
       if (kept.denied) return this.#deny(kept.denied)
+      const left = await this.#fresh(cookie(request, jar.access))
+      if (left > 0) return { status: 200, headers: noStore, body: { expires_in: left } }
       const flight = new Flight(jar.all(request), response)
       this.#flights.add(flight)
       response.onceDone(() => this.#flights.delete(flight))
@@ -154,6 +162,19 @@ export class Flows {
       response.addCookies(jar.set(grant))
       return { status: 200, headers: noStore, body: { expires_in: grant.expires_in } }
     })
+  }
+
+  // The seconds that are left to an access token that stands and is new, else 0.
+  // The clock is ours: if it is wrong, tokens are new for longer or never.
+  async #fresh(kept: Found): Promise<number> {
+    if (kept.denied) return 0
+    const access = await this.#checker.check(kept.token, { anyAudience: true, touch: false }).catch(err => {
+      if (!isDead(err)) throw err
+    })
+    if (!access) return 0
+    const lifetime = access.expiresAt.getTime() - access.issuedAt.getTime()
+    const age = Date.now() - access.issuedAt.getTime()
+    return Math.abs(age) < Math.min(fresh, lifetime / 2) ? Math.floor((lifetime - Math.max(age, 0)) / 1000) : 0
   }
 
   /**

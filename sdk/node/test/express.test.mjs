@@ -178,7 +178,7 @@ for (const [name, express] of [['Express 5', express5], ['Express 4', express4]]
       const browser = await loggedIn()
       const stolen = browser.copy()
       assert.equal((await browser.send('GET', '/api/notes')).json.subject, 'ada')
-      const refreshed = await browser.send('POST', '/refresh')
+      const refreshed = await browser.later().send('POST', '/refresh')
       assert.equal(refreshed.status, 200)
       assert.deepEqual(Object.keys(refreshed.json), ['expires_in'])
       assert.notEqual(browser.jar.get('__Host-rescind-rt'), stolen.jar.get('__Host-rescind-rt'))
@@ -195,7 +195,7 @@ for (const [name, express] of [['Express 5', express5], ['Express 4', express4]]
 
     test('parallel tabs that refresh at once stay logged in', async () => {
       const browser = await loggedIn()
-      const tabs = Array.from({ length: 6 }, () => browser.copy())
+      const tabs = Array.from({ length: 6 }, () => browser.copy().later())
       const answers = await Promise.all(tabs.map(tab => tab.send('POST', '/refresh')))
       assert.deepEqual(new Set(answers.map(a => a.status)), new Set([200]))
       assert.equal(new Set(tabs.map(tab => tab.jar.get('__Host-rescind-rt'))).size, 1)
@@ -203,11 +203,29 @@ for (const [name, express] of [['Express 5', express5], ['Express 4', express4]]
       assert.equal((await browser.send('GET', '/api/notes')).status, 200, 'a call under way with the old access token does not fail')
     })
 
+    test('a tab that comes too late finds what the others have brought', async () => {
+      const browser = await loggedIn()
+      const slow = browser.copy().later()
+      await browser.later().send('POST', '/refresh')
+      const again = await browser.copy().send('POST', '/refresh')
+      assert.equal(again.status, 200)
+      assert.deepEqual(again.cookies, [], 'nothing is rotated twice at once')
+      assert.ok(again.json.expires_in > 280 && again.json.expires_in <= 300)
+      assert.equal((await slow.send('POST', '/refresh')).status, 200)
+      assert.equal((await slow.send('GET', '/api/notes')).status, 200)
+      assert.equal(slow.jar.get('__Host-rescind-rt'), browser.jar.get('__Host-rescind-rt'))
+      const short = await loggedIn(app, { login: { expires_in: 2 } })
+      await sleep(2100) // half of its life is the most that counts as new
+      assert.equal((await short.send('POST', '/refresh')).cookies.length, 2)
+      await short.send('POST', '/logout')
+      is401(await short.copy().send('POST', '/refresh'), '')
+    })
+
     test('a loser deletes nobody\'s cookies', async () => {
       const browser = await loggedIn()
-      const late = browser.copy()
-      await browser.send('POST', '/refresh')
-      await browser.send('POST', '/refresh')
+      const late = browser.copy().later()
+      await browser.later().send('POST', '/refresh')
+      await browser.later().send('POST', '/refresh')
       const lost = await late.send('POST', '/refresh') // reuse
       is401(lost)
       assert.deepEqual(lost.cookies, [])
@@ -248,7 +266,7 @@ test('a refresh that a logout overtakes installs no cookies', async () => {
       await browser.send('POST', '/login', { body: {} })
       let release
       held[where] = new Promise(resolve => { release = resolve })
-      const late = browser.copy().send('POST', '/refresh')
+      const late = browser.copy().later().send('POST', '/refresh')
       await sleep(150)
       await logout(browser)
       release()
@@ -260,7 +278,7 @@ test('a refresh that a logout overtakes installs no cookies', async () => {
     // Without a logout the same refresh brings them.
     const browser = new Browser(app.url)
     await browser.send('POST', '/login', { body: {} })
-    assert.equal((await browser.send('POST', '/refresh')).cookies.length, 2)
+    assert.equal((await browser.later().send('POST', '/refresh')).cookies.length, 2)
   } finally { app.close() }
 })
 

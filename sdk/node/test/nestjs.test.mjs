@@ -205,7 +205,7 @@ for (const { name, load, only } of versions) {
           const notes = await browser.send('GET', '/notes')
           assert.equal(notes.status, 200)
           assert.equal(notes.headers['cache-control'], 'no-store', 'what a cookie opens is not kept')
-          const tabs = await Promise.all([browser, browser.copy(), browser.copy()].map(tab => tab.send('POST', '/refresh')))
+          const tabs = await Promise.all([browser, browser.copy(), browser.copy()].map(tab => tab.later().send('POST', '/refresh')))
           for (const tab of tabs) {
             assert.equal(tab.status, 200)
             assert.deepEqual(Object.keys(tab.json), ['expires_in'])
@@ -224,7 +224,7 @@ for (const { name, load, only } of versions) {
           // A refresh whose answer waits behind an interceptor while the logout is done.
           let release
           own.held.answer = new Promise(resolve => { release = resolve })
-          const late = browser.copy().send('POST', '/refresh')
+          const late = browser.copy().later().send('POST', '/refresh')
           await sleep(150)
           const out = await browser.send('POST', '/logout')
           assert.equal(out.status, 204)

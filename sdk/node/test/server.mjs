@@ -123,6 +123,12 @@ export class Browser {
     other.jar = new Map(this.jar)
     return other
   }
+
+  /** As it is when its access token is no longer new. */
+  later() {
+    this.jar.delete('__Host-rescind-at')
+    return this
+  }
 }
 
 /** A server that writes raw bytes, for answers that no real one gives. write may be a function of the socket. */
