@@ -29,7 +29,7 @@ const (
 	claimed   = 5 * time.Second // CLAIMED of the page
 )
 
-// properties are what the page promises about moving, each with users of its own.
+// properties are what the page promises about moving.
 var properties = map[string]func(*moving) error{
 	"MovesOnce":                   (*moving).movesOnce,
 	"LoggedOutStaysOut":           (*moving).loggedOutStaysOut,
@@ -62,14 +62,17 @@ func testMoving(t *testing.T, r *runner) {
 	}
 	requires(t, r, p)
 	for app, main := range map[string]string{"Express": "moving.mjs", "Flask": "moving.py"} {
-		for name, hold := range properties {
-			t.Run(app+name, func(t *testing.T) {
-				t.Parallel()
-				if err := hold(startMoving(t, r, p, main, func(text string) string { return text })); err != nil {
-					t.Error(err)
-				}
-			})
-		}
+		t.Run(app, func(t *testing.T) {
+			t.Parallel()
+			m := startMoving(t, r, p, main, func(text string) string { return text })
+			for name := range properties {
+				t.Run(name, func(t *testing.T) {
+					if err := m.holds(t, name); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+		})
 	}
 	for name, bug := range bugs {
 		if !r.full {
@@ -87,7 +90,7 @@ func testMoving(t *testing.T, r *runner) {
 				}
 				return text
 			})
-			if err := properties[bug.property](m); err == nil {
+			if err := m.holds(t, bug.property); err == nil {
 				t.Errorf("nobody notices")
 			} else {
 				t.Log(err)
@@ -96,20 +99,35 @@ func testMoving(t *testing.T, r *runner) {
 	}
 }
 
-// moving is the page's application between its stages, with a Redis and a server
-// of its own.
+// moving is the page's application between its stages, twice, once switched off
+// and once on, beside one Redis and one server. Each property has users of its own.
 type moving struct {
-	t       *testing.T
-	command []string
+	t       *testing.T // of the property
+	whole   *testing.T // of all of them
+	name    string     // of the property
+	command func(port string) []string
 	dir     string
 	env     []string
-	url     string
 	redis   *server.Process
 	at      string // where Redis is
 	rescind *server.Server
-	app     *server.Process
-	cmd     *exec.Cmd
+	apps    map[string]*app // by MOVING
+	app     *app            // the one that is called
 }
+
+// app is one process of the application, with its workers.
+type app struct {
+	port string
+	cmd  *exec.Cmd
+	*server.Process
+}
+
+func (m *moving) holds(t *testing.T, property string) error {
+	m.t, m.name = t, property
+	return properties[property](m)
+}
+
+func (m *moving) user(name string) string { return name + "." + m.name }
 
 // tokens are what a login or a refresh brings.
 type tokens struct {
@@ -119,13 +137,14 @@ type tokens struct {
 
 func startMoving(t *testing.T, r *runner, p page, main string, change func(string) string) *moving {
 	t.Helper()
-	m := &moving{t: t, dir: t.TempDir()}
-	ports, err := r.ports(2)
+	m := &moving{t: t, whole: t, dir: t.TempDir()}
+	ports, err := r.ports(3)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.url, m.at = "http://127.0.0.1:"+ports[0], "127.0.0.1:"+ports[1]
-	free := strings.NewReplacer("8080", ports[0], "6379", ports[1])
+	m.apps = map[string]*app{"no": {port: ports[0]}, "yes": {port: ports[2]}}
+	m.at = "127.0.0.1:" + ports[1]
+	free := strings.NewReplacer("8080", "process.env.PORT", "6379", ports[1])
 	write := func(name, text string) {
 		if err := os.WriteFile(filepath.Join(m.dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -144,9 +163,11 @@ func startMoving(t *testing.T, r *runner, p page, main string, change func(strin
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.command = []string{"node", main}
+	m.command = func(string) []string { return []string{"node", main} }
 	if filepath.Ext(main) == ".py" {
-		m.command = []string{"python3", "-m", "gunicorn", "--bind", "127.0.0.1:" + ports[0], "--workers", "2", "--threads", "10", "--graceful-timeout", "1", "moving:app"}
+		m.command = func(port string) []string {
+			return []string{"python3", "-m", "gunicorn", "--bind", "127.0.0.1:" + port, "--workers", "2", "--threads", "10", "--graceful-timeout", "1", "moving:app"}
+		}
 	}
 	write("backend.secret", appSecret)
 	write("rescind.yaml", "clients:\n  - id: "+appClient+"\n    roles: [issue, introspect, revoke]\n    secret_file: "+filepath.Join(m.dir, "backend.secret")+"\n")
@@ -158,16 +179,21 @@ func startMoving(t *testing.T, r *runner, p page, main string, change func(strin
 	return m
 }
 
-// stage starts the application, MOVING or not, in the place of the one before.
+// stage turns to the application that is MOVING or not.
 func (m *moving) stage(on string) {
 	m.t.Helper()
-	if m.app != nil {
-		m.app.Stop(m.t)
+	m.app = m.apps[on]
+	if m.app.Process != nil {
+		select {
+		case <-m.app.Over(): // it was killed
+		default:
+			return
+		}
 	}
-	m.cmd = exec.Command("env", m.command...) // which looks in the PATH that it is given
-	m.cmd.Dir, m.cmd.Env = m.dir, append(m.env, "MOVING="+on)
-	m.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // workers die with it
-	m.app = server.Spawn(m.t, m.cmd, strings.TrimPrefix(m.url, "http://"))
+	m.app.cmd = exec.Command("env", m.command(m.app.port)...) // which looks in the PATH that it is given
+	m.app.cmd.Dir, m.app.cmd.Env = m.dir, append(m.env, "MOVING="+on, "PORT="+m.app.port)
+	m.app.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // workers die with it
+	m.app.Process = server.Spawn(m.whole, m.app.cmd, "127.0.0.1:"+m.app.port)
 }
 
 func (m *moving) call(method, path, bearer string, body any, into any) int {
@@ -178,7 +204,7 @@ func (m *moving) call(method, path, bearer string, body any, into any) int {
 			m.t.Error(err)
 		}
 	}
-	req, err := http.NewRequestWithContext(m.t.Context(), method, m.url+path, bytes.NewReader(text))
+	req, err := http.NewRequestWithContext(m.t.Context(), method, "http://127.0.0.1:"+m.app.port+path, bytes.NewReader(text))
 	if err != nil {
 		m.t.Error(err)
 		return 0
@@ -208,7 +234,7 @@ func (m *moving) call(method, path, bearer string, body any, into any) int {
 
 func (m *moving) login(user string) (t tokens) {
 	m.t.Helper()
-	if got := m.call("POST", "/login", "", map[string]string{"user": user}, &t); got != 200 {
+	if got := m.call("POST", "/login", "", map[string]string{"user": m.user(user)}, &t); got != 200 {
 		m.t.Fatalf("login: %d", got)
 	}
 	return t
@@ -226,7 +252,7 @@ func (m *moving) logout(t tokens) int { return m.call("POST", "/logout", t.Acces
 // live counts the user's sessions in the ledger.
 func (m *moving) live(user string) int {
 	m.t.Helper()
-	req, err := http.NewRequestWithContext(m.t.Context(), "GET", m.rescind.URL+"/v1/sessions?state=active&subject="+user, nil)
+	req, err := http.NewRequestWithContext(m.t.Context(), "GET", m.rescind.URL+"/v1/sessions?state=active&subject="+m.user(user), nil)
 	if err != nil {
 		m.t.Fatal(err)
 	}
@@ -392,7 +418,7 @@ func (m *moving) crashWhileMoving() error {
 		answer <- got
 	}()
 	m.until("a claim", func() bool { return strings.HasPrefix(m.entry(old.Refresh), "moving:") })
-	if err := syscall.Kill(-m.cmd.Process.Pid, syscall.SIGKILL); err != nil {
+	if err := syscall.Kill(-m.app.cmd.Process.Pid, syscall.SIGKILL); err != nil {
 		return err
 	}
 	<-m.app.Over()
@@ -425,7 +451,7 @@ func (m *moving) logoutEverywhereWhileMoving() error {
 	m.stage("yes")
 	m.rescind.Freeze(m.t)
 	go func() { out <- m.call("POST", "/logout-everywhere", laptop.Access, nil, nil) }()
-	m.until("the cut", func() bool { return m.entry("cut:refresh:ada") != "" })
+	m.until("the cut", func() bool { return m.entry("cut:refresh:"+m.user("ada")) != "" })
 	go func() {
 		_, t := m.refresh(phone.Refresh)
 		answer <- t
