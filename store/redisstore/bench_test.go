@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -126,6 +127,7 @@ func BenchmarkLookup64(b *testing.B) {
 			ids[i] = benchSession(uint64(i)*(n/uint64(len(ids))), time.Time{}).ID
 		}
 		return func(b *testing.B) {
+			defer processors(b, server)()
 			measure(b, func(i uint64) error {
 				snap, err := s.Lookup(ctx, ids[i*0x9e3779b9%uint64(len(ids))])
 				if err == nil && !snap.Found {
@@ -140,11 +142,35 @@ func BenchmarkLookup64(b *testing.B) {
 		b.Run("Lookup", all)
 		b.Run("Lookup of 10k", some)
 		b.Run("GET", func(b *testing.B) {
+			defer processors(b, server)()
 			measure(b, func(i uint64) error {
 				return client.Do(ctx, client.B().Get().Key("bare"+strconv.FormatUint(i*0x9e3779b9%few, 10)).Build()).Error()
 			})
 		})
 	}
+}
+
+// processors reports the processor time of each operation, of this process and of
+// the server together: that figure holds on a busy machine too.
+func processors(b *testing.B, server *redis.Server) func() {
+	used := func() (sum time.Duration) {
+		var u syscall.Rusage
+		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+			b.Fatal(err)
+		}
+		for line := range strings.SplitSeq(server.Do("INFO", "cpu"), "\r\n") {
+			if name, value, _ := strings.Cut(line, ":"); name == "used_cpu_user" || name == "used_cpu_sys" {
+				d, err := time.ParseDuration(value + "s")
+				if err != nil {
+					b.Fatal(err)
+				}
+				sum += d
+			}
+		}
+		return sum + time.Duration(u.Utime.Nano()+u.Stime.Nano())
+	}
+	before := used()
+	return func() { b.ReportMetric(float64((used()-before).Nanoseconds())/float64(b.N), "cpu-ns/op") }
 }
 
 func usedMemory(t testing.TB, server *redis.Server) int {
@@ -198,6 +224,25 @@ func BenchmarkSteps64(b *testing.B) {
 	for line := range strings.SplitSeq(server.Do("INFO", "commandstats"), "\r\n") {
 		if strings.Contains(line, "eval") || strings.Contains(line, "mget") {
 			b.Log(line)
+		}
+	}
+}
+
+// BenchmarkRestart is how long a killed server takes until it answers again, with
+// RESCIND_SESSIONS in its log.
+func BenchmarkRestart(b *testing.B) {
+	n := ledgerSize(b)
+	server := redis.Start(b, "--appendonly", "no")
+	s := open(b, server.URL()+"?accept=loss")
+	fill(b, s, n)
+	server.Do("CONFIG", "SET", "appendonly", "yes")
+	for !strings.Contains(server.Do("INFO", "persistence"), "aof_rewrite_in_progress:0") {
+		time.Sleep(100 * time.Millisecond)
+	}
+	for b.Loop() {
+		server.Restart("--appendonly", "yes")
+		if _, err := s.Lookup(context.Background(), benchSession(n-1, time.Time{}).ID); err != nil {
+			b.Fatal(err)
 		}
 	}
 }
