@@ -100,6 +100,27 @@ func (g *rig) refused(t *testing.T) {
 		}
 		g.closed(t, "two tokens")
 	}
+	// What is too long for somebody on the way is no reason to pass.
+	for _, size := range []int{10 << 10, 20 << 10, 100 << 10} {
+		if a := g.send(t, "GET", "/notes", bearer(strings.Repeat("x", size))); a.status != 0 && a.status < 400 {
+			t.Errorf("a token of %d bytes: %d", size, a.status)
+		}
+		g.closed(t, fmt.Sprintf("a token of %d bytes", size))
+	}
+	for _, old := range []string{"GET /notes HTTP/1.0\r\n\r\n", "GET /notes HTTP/1.0\r\nHost: api.example.com\r\nHost: x\r\n\r\n", "GET /notes HTTP/2.0\r\nHost: api.example.com\r\n\r\n", "GET /notes HTTP/1.1\r\n\r\n"} {
+		if a := g.raw(t, old); a.status != 0 && a.status < 400 {
+			t.Errorf("%q: %d", old, a.status)
+		}
+		g.closed(t, old)
+	}
+	conn, err := net.Dial("tcp", g.gateway)
+	must(t, err)
+	defer conn.Close()
+	must(t, conn.SetDeadline(time.Now().Add(20*time.Second)))
+	_, err = io.WriteString(conn, "GET /notes\r\n\r\n") // HTTP/0.9, whose answer is only a body
+	must(t, err)
+	_, _ = io.Copy(io.Discard, conn)
+	g.closed(t, "HTTP/0.9")
 	r := g.passed(t, "a token that stands", g.send(t, "GET", "/notes?q=%2e%2e//;x", bearer(token)))
 	if uri := strings.Replace(r.RequestURI, "&", ";", 1); uri != "/notes?q=%2e%2e//;x" || !g.normalises && uri != r.RequestURI || r.Header.Get("X-Rescind-Subject") != "alice" ||
 		r.Header.Get("X-Rescind-Client") != "app" || r.Header.Get("X-Rescind-Session") == "" {
