@@ -3,18 +3,60 @@ package linear
 import (
 	"context"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/rescind/rescind"
 	"github.com/rescind/rescind/store"
+	"github.com/rescind/rescind/tests/nodes"
 )
+
+// TestTheFeedIsInCommitOrder ends many sessions at once, at all nodes, while
+// somebody follows the feed.
+func TestTheFeedIsInCommitOrder(t *testing.T) {
+	const sessions, workers = 1500, 48
+	for _, on := range stores {
+		t.Run(on.name, func(t *testing.T) {
+			w := on.start(t)
+			asker := nodes.NewAsker(patience)
+			t.Cleanup(asker.Close)
+			var ids [sessions]rescind.SessionID
+			each := func(do func(i int, node string) error) {
+				t.Helper()
+				var all sync.WaitGroup
+				for n := range workers {
+					all.Go(func() {
+						for i := n; i < sessions; i += workers {
+							if err := do(i, w.nodes[i%len(w.nodes)].URL); err != nil {
+								t.Error(err)
+								return
+							}
+						}
+					})
+				}
+				all.Wait()
+			}
+			each(func(i int, node string) error {
+				g, err := asker.Login(t.Context(), node, nodes.Opaque, fmt.Sprintf("subject-%d", i), rescind.SessionID{})
+				ids[i] = g.Session
+				return err
+			})
+			feed := follow(t, w.url, false)
+			each(func(i int, node string) error { return asker.End(t.Context(), node, ids[i]) })
+			if n, err := feed(); err != nil || n != sessions {
+				t.Errorf("the feed has %d endings of %d: %v", n, sessions, err)
+			}
+		})
+	}
+}
 
 // reader follows the feed of a ledger, as a node with a cache would: what it has
 // read up to, it never asks for again. So no position may appear behind it.
 type reader struct {
-	store  rescind.Store
-	shards []shard
+	store   rescind.Store
+	outages bool
+	shards  []shard
 }
 
 // shard is what was read of one.
@@ -24,9 +66,10 @@ type shard struct {
 	from   rescind.Position
 }
 
-// follow begins to read; the function it returns ends that, and says what is wrong
-// with the feed.
-func follow(t *testing.T, url string) func() error {
+// follow begins to read; the function it returns ends that, and says how many
+// endings there were and what is wrong with the feed. With outages, a ledger that
+// does not answer is asked again.
+func follow(t *testing.T, url string, outages bool) func() (int, error) {
 	t.Helper()
 	s, err := store.URL(url).Open(nil)
 	if err != nil {
@@ -41,7 +84,7 @@ func follow(t *testing.T, url string) func() error {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &reader{store: s}
+	r := &reader{store: s, outages: outages}
 	for n := range cfg.Shards {
 		at := rescind.ShardStart(n)
 		r.shards = append(r.shards, shard{at: at, from: at})
@@ -57,25 +100,24 @@ func follow(t *testing.T, url string) func() error {
 			case <-stop:
 				wrong <- r.again()
 				return
-			case <-time.After(time.Millisecond):
+			default: // at once: what is wrong may be seen for a moment only
 			}
 		}
 	}()
-	return func() error {
+	return func() (int, error) {
 		close(stop)
 		err := <-wrong
 		total := 0
 		for _, s := range r.shards {
 			total += len(s.nonces)
 		}
-		t.Logf("the feed had %d endings", total)
-		return err
+		return total, err
 	}
 }
 
 const pageOfFeed = 100
 
-// read reads what is new. A ledger that is not there says nothing.
+// read reads what is new.
 func (r *reader) read() error {
 	for i := range r.shards {
 		s := &r.shards[i]
@@ -100,8 +142,10 @@ func (r *reader) page(after rescind.Position) ([]rescind.Ending, error) {
 	defer done()
 	page, err := r.store.Feed(ctx, after, pageOfFeed)
 	switch {
-	case err != nil:
+	case err != nil && r.outages:
 		return nil, nil // it will be asked again
+	case err != nil:
+		return nil, err
 	case page.Gone:
 		return nil, fmt.Errorf("the feed after position %d is said to be gone", after)
 	case page.Head < after:

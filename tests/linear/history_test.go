@@ -86,7 +86,10 @@ func (h history) until(n int) history {
 // law names what an answer breaks, with what came before it.
 func (h history) law(wrong porcupine.Operation) string {
 	in, out := wrong.Input.(input), wrong.Output.(output)
-	if out.is == no {
+	switch {
+	case out.is == no && in.do != check && in.do != inspect && in.do != refresh && in.do != everywhere:
+		return "durability: a session that was handed out is not there"
+	case out.is == no:
 		return "law 4 (closed): a token that stands is called bad"
 	}
 	if in.do == refresh {

@@ -63,7 +63,7 @@ var stores = []struct {
 func TestNodesAnswerAsOne(t *testing.T) {
 	for _, on := range stores {
 		t.Run(on.name, func(t *testing.T) {
-			on.start(t).storm(func() { time.Sleep(3 * time.Second) })
+			on.start(t).storm(func() { time.Sleep(3 * time.Second) }, false)
 		})
 	}
 }
@@ -74,18 +74,18 @@ func TestNodesAnswerAsOneWhateverFails(t *testing.T) {
 	for _, on := range stores {
 		t.Run(on.name, func(t *testing.T) {
 			w := on.start(t)
-			w.storm(func() { w.torment(length()) })
+			w.storm(func() { w.torment(length()) }, true)
 		})
 	}
 }
 
-func (w *world) storm(during func()) {
+func (w *world) storm(during func(), outages bool) {
 	w.t.Helper()
 	st := newStorm(w.t, w.nodes)
-	feed := follow(w.t, w.url)
+	feed := follow(w.t, w.url, outages)
 	st.run(during)
 	st.look()
-	if err := feed(); err != nil {
+	if _, err := feed(); err != nil {
 		w.t.Error(err)
 	}
 	st.verdict(w.t)

@@ -199,7 +199,7 @@ func (st *storm) do(client int, s *subject, in input, ask func(context.Context) 
 	switch {
 	case err == nil:
 		out.tokens = hash(g)
-	case errors.Is(err, rescind.ErrInactive):
+	case errors.Is(err, rescind.ErrInactive), errors.Is(err, rescind.ErrNotFound):
 		out.is = no
 	default:
 		out.is, op.Return = unknown, open

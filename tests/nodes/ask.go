@@ -21,8 +21,8 @@ import (
 var ErrLost = fmt.Errorf("%w: no answer", rescind.ErrUnavailable)
 
 // Asker asks nodes over HTTP, as the documentation says, with no code of the
-// project in between. Errors are ErrInactive, ErrUnavailable (503, or ErrLost), or
-// something that no node should say.
+// project in between. Errors are ErrInactive, ErrNotFound, ErrUnavailable (503, or
+// ErrLost), or something that no node should say.
 type Asker struct{ http *http.Client }
 
 // NewAsker returns one that waits so long for an answer.
@@ -77,6 +77,8 @@ func (a *Asker) send(ctx context.Context, method, url string, who as, kind strin
 	case code == http.StatusUnauthorized && strings.Contains(resp.Header.Get("WWW-Authenticate"), "invalid_token"),
 		code == http.StatusBadRequest && bytes.Contains(text, []byte(`"invalid_grant"`)):
 		return nil, rescind.ErrInactive
+	case code == http.StatusNotFound:
+		return nil, fmt.Errorf("%w: %s", rescind.ErrNotFound, text)
 	}
 	return nil, fmt.Errorf("%s %s: %s: %s", method, url, resp.Status, text)
 }
