@@ -32,6 +32,7 @@ const (
 // properties are what the page promises about moving.
 var properties = map[string]func(*moving) error{
 	"MovesOnce":                   (*moving).movesOnce,
+	"BothStagesAtOnce":            (*moving).bothStagesAtOnce,
 	"LoggedOutStaysOut":           (*moving).loggedOutStaysOut,
 	"LogoutEndsEverything":        (*moving).logoutEndsEverything,
 	"LogoutByTheOldToken":         (*moving).logoutByTheOldToken,
@@ -49,6 +50,7 @@ var bugs = map[string]struct{ name, old, new, property string }{
 	"ExpressSettlesRegardless": {"moving.mjs", "    if entry ~= ARGV[1] and entry ~= ARGV[2] then return 0 end\n", "", "LogoutWhileMoving"},
 	"FlaskSettlesRegardless":   {"moving.py", "    if entry ~= ARGV[1] and entry ~= ARGV[2] then return 0 end\n", "", "LogoutWhileMoving"},
 	"ExpressClaimsNothing":     {"moving.mjs", "if (entry !== claim) throw refuse(entry)", "", "MovesOnce"},
+	"ExpressSignsLate":         {"moving.mjs", ": minted)", ": await new Promise(f => setTimeout(f, 2000, 0)) || access(old.sub))", "BothStagesAtOnce"},
 	"ExpressKeepsAccess":       {"moving.mjs", "  await cut('access', old.sub, accessSeconds)\n", "", "LogoutEndsEverything"},
 	"FlaskKeepsAccess":         {"moving.py", "    cut(\"access\", user, old.ACCESS)\n", "", "LogoutEndsEverything"},
 }
@@ -340,7 +342,7 @@ func (m *moving) movesOnce() error {
 			moved.Access, moved.Refresh = cmp.Or(moved.Access, t.Access), cmp.Or(moved.Refresh, t.Refresh)
 		})
 	}
-	time.Sleep(400 * time.Millisecond) // less than Redis may take
+	time.Sleep(300 * time.Millisecond) // less than Redis may take
 	if err := m.redis.Signal(syscall.SIGCONT); err != nil {
 		return err
 	}
@@ -351,6 +353,42 @@ func (m *moving) movesOnce() error {
 		want("moved", answers[200], 1, "others", answers[503]+answers[401], 15, "sessions", m.live("ada"), 1),
 		want("notes", m.notes(moved.Access), 200, "the old token", again, 401, "the new one", later, 200),
 	)
+}
+
+// A node on which the switch is off refreshes the token that another one moves:
+// what it hands out is worth nothing.
+func (m *moving) bothStagesAtOnce() error {
+	m.stage("no")
+	old := m.login("ada")
+	off, on := *m, *m
+	on.stage("yes")
+	var all sync.WaitGroup
+	minted := make([]tokens, 8)
+	moved := make([]tokens, 8)
+	if err := m.redis.Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	for i := range minted {
+		all.Go(func() { _, minted[i] = off.refresh(old.Refresh) })
+		all.Go(func() { _, moved[i] = on.refresh(old.Refresh) })
+	}
+	time.Sleep(300 * time.Millisecond) // less than Redis may take
+	if err := m.redis.Signal(syscall.SIGCONT); err != nil {
+		return err
+	}
+	all.Wait()
+	var errs []error
+	sessions := 0
+	for i := range minted {
+		if minted[i].Access != "" {
+			errs = append(errs, want("what was minted", off.notes(minted[i].Access), 401))
+		}
+		if moved[i].Access != "" {
+			sessions++
+			errs = append(errs, want("what has moved", off.notes(moved[i].Access), 200))
+		}
+	}
+	return errors.Join(append(errs, want("moved", sessions, 1, "sessions", m.live("ada"), 1))...)
 }
 
 func (m *moving) loggedOutStaysOut() error {
