@@ -187,3 +187,31 @@ func (l *log) next(ctx context.Context) (*rescind.Event, error) {
 	l.page = l.page[1:]
 	return e, nil
 }
+
+// Count says what a copy of a ledger would hold, and changes nothing. What ends
+// meanwhile may be counted either way.
+func Count(ctx context.Context, from rescind.Store) (Result, error) {
+	r := &run{from: from, to: from, fence: fence{At: from.Now()}}
+	var sum Result
+	cfg, err := from.Config(ctx)
+	if err != nil {
+		return sum, err
+	}
+	sum.Documents = len(content(&cfg))
+	source := &records{store: from}
+	for {
+		snap, err := source.next(ctx)
+		if err != nil {
+			return sum, err
+		}
+		if snap == nil {
+			break
+		}
+		sum.Sessions++
+		if s := r.asCopied(snap); s.Ended() {
+			sum.Ended++
+		}
+	}
+	_, sum.Events, err = r.cursors(ctx)
+	return sum, err
+}

@@ -82,3 +82,31 @@ func TestTheDemonstrationComesOutAsPromisedOnEveryStore(t *testing.T) {
 		})
 	}
 }
+
+// TestALedgerMovesBetweenStores goes once around, by the command that does it, and
+// asks for every token after each move.
+func TestALedgerMovesBetweenStores(t *testing.T) {
+	folder := t.TempDir()
+	places := []string{"pebble:" + folder + "/data"}
+	for _, kind := range []string{"PostgreSQL", "Redis"} {
+		places = append(places, strings.ReplaceAll(ledgers[kind](t), "{n}", "1"))
+	}
+	places = append(places, "pebble:"+folder+"/back")
+
+	r := newResidents(t, folder)
+	stop := r.serve(places[0])
+	r.moveIn()
+	r.hold()
+	stop()
+	for i, to := range places[1:] {
+		cmd := exec.Command(string(rescind), "copy", "--json")
+		cmd.Env = append(os.Environ(), "RESCIND_COPY_FROM="+places[i], "RESCIND_COPY_TO="+to)
+		text, err := cmd.CombinedOutput()
+		if err != nil || !strings.Contains(string(text), `"sessions":`) {
+			t.Fatalf("to place %d: %v\n%s", i+1, err, text)
+		}
+		stop := r.serve(to)
+		r.hold()
+		stop()
+	}
+}
