@@ -328,6 +328,9 @@ func TestADifferenceIsFound(t *testing.T) {
 			_, err := s.Create(t.Context(), rescind.Creation{Session: rescind.Session{ID: rescind.NewSessionID(rescind.Tag{1}), Subject: "x", Client: "app"}})
 			return err
 		},
+		"one was used": func(s rescind.Store) error {
+			return s.Touch(t.Context(), p.live[0].Session, s.Now().Add(time.Minute))
+		},
 		"one has ended": func(s rescind.Store) error {
 			_, err := s.End(t.Context(), rescind.End{Session: p.live[0].Session, At: s.Now(), Reason: rescind.ReasonRevoked})
 			return err
