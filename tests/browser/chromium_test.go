@@ -170,6 +170,16 @@ func (w *window) click(selector string) {
 	eval[bool](w, "document.querySelector(%q).click() ?? true", selector)
 }
 
+// later makes the browser what it is when its access token is no longer new: then
+// a refresh refreshes.
+func (w *window) later() {
+	w.t.Helper()
+	url := eval[string](w, "location.href")
+	if _, err := chromedp.Call(w.ctx, network.DeleteCookies, network.DeleteCookiesParams{Name: accessCookie, URL: url}); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
 // The page of the example.
 
 func (w *window) login(user, password string) {

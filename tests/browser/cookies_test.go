@@ -33,6 +33,7 @@ func TestCookiesHaveTheRightAttributes(t *testing.T) {
 	w.login("ada", "lovelace")
 	checkJar(t, ada)
 	before := ada.cookies(t)
+	w.later()
 	body := eval[string](w, "fetch('/refresh', {method: 'POST'}).then(r => r.text())")
 	checkJar(t, ada)
 	after := ada.cookies(t)

@@ -33,6 +33,7 @@ func TestParallelRefreshesStayLoggedIn(t *testing.T) {
 	same := 0
 	for round := range rounds {
 		a.forget()
+		first.later()
 		at := time.Now().Add(50 * time.Millisecond).UnixMilli()
 		statuses := together(windows, func(w *window) (int, error) {
 			return try[int](w, fmt.Sprintf("new Promise(go => setTimeout(go, %d - Date.now())).then(() => fetch('/refresh', {method: 'POST'})).then(r => r.status)", at))
@@ -82,6 +83,39 @@ func together(windows []*window, do func(*window) (int, error)) []int {
 	return statuses
 }
 
+// TestSlowRefreshCostsNobodyTheSession: the windows of this page do not wait for
+// each other. While the refresh of one is on its way, two others refresh one after
+// the other.
+func TestSlowRefreshCostsNobodyTheSession(t *testing.T) {
+	a := startApp(t)
+	ada := newProfile(t)
+	one := ada.open(t, a.at(home, "/"))
+	one.login("ada", "lovelace")
+	one.visit(a.at(home, bare))
+	windows := []*window{one, ada.open(t, a.at(home, bare)), ada.open(t, a.at(home, bare))}
+	one.later()
+	late := a.front.hold(t, stop{"/refresh", false}, true)
+	eval[bool](one, "(window.refreshed = fetch('/refresh', {method: 'POST'}).then(r => r.status), true)")
+	late.wait(t)
+	for i, w := range windows[1:] {
+		if status := w.call("POST", "/refresh"); status != http.StatusOK {
+			t.Errorf("refresh %d: %d", i+2, status)
+		}
+	}
+	late.release()
+	if status := eval[int](one, "window.refreshed"); status != http.StatusOK {
+		t.Errorf("the slow refresh: %d", status)
+	}
+	one.later()
+	for _, w := range windows {
+		for _, route := range [][2]string{{"POST", "/refresh"}, {"GET", "/api/notes"}} {
+			if status := w.call(route[0], route[1]); status != http.StatusOK {
+				t.Errorf("%s %s afterwards: %d", route[0], route[1], status)
+			}
+		}
+	}
+}
+
 // TestWindowsOutliveTheirAccessTokens: the page refreshes by itself, in all
 // windows, and one whose request takes very long costs nobody the session.
 func TestWindowsOutliveTheirAccessTokens(t *testing.T) {
@@ -125,6 +159,7 @@ func TestExpiredAccessTokenLogsOut(t *testing.T) {
 		w.visit(a.at(home, bare))
 		stolen := rob(t, a, ada)
 		w.until("fetch('/api/me').then(r => r.status === 401)")
+		a.forget() // the page may have refreshed before it was left
 		if status := w.call("POST", path); status != http.StatusNoContent {
 			t.Errorf("%s with an expired access token: %d", path, status)
 		}
@@ -172,6 +207,7 @@ func TestRefreshUnderWayRevivesNothing(t *testing.T) {
 			one.login("ada", "lovelace")
 			one.visit(a.at(home, bare))
 			two := ada.open(t, a.at(home, bare))
+			two.later()
 			gate := c.front.hold(t, c.at, true)
 			eval[bool](two, "(window.refreshed = fetch('/refresh', {method: 'POST'}).then(r => r.status), true)")
 			gate.wait(t)
@@ -210,6 +246,7 @@ func TestRefusedRefreshTakesNoCookiesAway(t *testing.T) {
 	one := ada.open(t, a.at(home, "/"))
 	one.login("ada", "lovelace")
 	two := ada.open(t, a.at(home, bare))
+	two.later()
 	late := a.front.hold(t, stop{"/refresh", false}, true)
 	eval[bool](two, "(window.refreshed = fetch('/refresh', {method: 'POST'}).then(r => r.status), true)")
 	late.wait(t)
