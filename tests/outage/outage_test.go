@@ -1,0 +1,239 @@
+// Package outage takes the ledger away from nodes, slows it down, sets it back, and
+// replaces the nodes, and asks all the while: no answer is wrong, none is late, and
+// nobody has to help.
+package outage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rescind/rescind"
+	"github.com/rescind/rescind/tests/nodes"
+	"github.com/rescind/rescind/tests/postgres"
+	"github.com/rescind/rescind/tests/redis"
+	"github.com/rescind/rescind/tests/server"
+)
+
+var program server.Program
+
+func TestMain(m *testing.M) { server.Main(m, &program) }
+
+const (
+	// deadline is that of every call, and what a busy machine adds to it.
+	deadline = 2 * time.Second
+	busy     = 2 * time.Second
+	patience = 10 * time.Second
+)
+
+// ledger is a server that can be taken away.
+type ledger struct {
+	addr         string
+	url          func(addr string) string
+	kill, again  func()
+	freeze, thaw func()
+	data         string // the folder with all that it keeps
+}
+
+var ledgers = map[string]func(t *testing.T) *ledger{
+	"PostgreSQL": func(t *testing.T) *ledger {
+		s := postgres.Start(t)
+		return &ledger{
+			addr: s.Addr(), url: func(addr string) string { return "postgres://rescind@" + addr + "/postgres?sslmode=disable" },
+			kill: s.Kill, again: s.Restart, freeze: s.Freeze, thaw: s.Thaw, data: s.Folder(),
+		}
+	},
+	"Redis": func(t *testing.T) *ledger {
+		s := redis.Start(t)
+		return &ledger{
+			addr: s.Addr(), url: func(addr string) string { return "redis://" + addr },
+			kill: s.Kill, again: func() { s.Restart() }, freeze: s.Freeze, thaw: s.Thaw, data: filepath.Join(s.Dir(), "appendonlydir"),
+		}
+	},
+}
+
+// onEach runs a test on a ledger of each kind.
+func onEach(t *testing.T, test func(t *testing.T, l *ledger)) {
+	for kind, start := range ledgers {
+		t.Run(kind, func(t *testing.T) { test(t, start(t)) })
+	}
+}
+
+func (l *ledger) nodes(t *testing.T, n int) []*nodes.Node {
+	t.Helper()
+	urls := make([]string, n)
+	for i := range urls {
+		urls[i] = l.url(l.addr)
+	}
+	return nodes.Start(t, program, urls)
+}
+
+func newAsker(t *testing.T) *nodes.Asker {
+	a := nodes.NewAsker(patience)
+	t.Cleanup(a.Close)
+	return a
+}
+
+func login(t *testing.T, a *nodes.Asker, n *nodes.Node, subject string) nodes.Tokens {
+	t.Helper()
+	g, err := a.Login(t.Context(), n.URL, nodes.Opaque, subject, rescind.SessionID{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestALedgerThatIsGoneIsNoVerdict holds law 4: while the ledger is killed or hung
+// every call is answered "unavailable", in time, and says nothing about any token.
+// When it is back, the first request is answered as if nothing had been.
+func TestALedgerThatIsGoneIsNoVerdict(t *testing.T) {
+	onEach(t, func(t *testing.T, l *ledger) {
+		all, ask := l.nodes(t, 2), newAsker(t)
+		stands, over, spare := login(t, ask, all[0], "stands"), login(t, ask, all[0], "over"), login(t, ask, all[0], "spare")
+		must(t, ask.Logout(t.Context(), all[1].URL, over.Access, false))
+		type call struct {
+			what string
+			do   func(ctx context.Context, node string) error
+		}
+		calls := []call{
+			{"forward-auth", func(ctx context.Context, node string) error { return ask.ForwardAuth(ctx, node, stands.Access) }},
+			{"forward-auth after a logout", func(ctx context.Context, node string) error { return ask.ForwardAuth(ctx, node, over.Access) }},
+			{"introspection", func(ctx context.Context, node string) error { return ask.Introspect(ctx, node, stands.Access) }},
+			{"introspection after a logout", func(ctx context.Context, node string) error { return ask.Introspect(ctx, node, over.Access) }},
+			{"introspection of a refresh token", func(ctx context.Context, node string) error { return ask.Introspect(ctx, node, stands.Refresh) }},
+			{"refresh", func(ctx context.Context, node string) error {
+				_, err := ask.Refresh(ctx, node, nodes.Opaque, spare.Refresh)
+				return err
+			}},
+			{"login", func(ctx context.Context, node string) error {
+				_, err := ask.Login(ctx, node, nodes.Opaque, "late", rescind.SessionID{})
+				return err
+			}},
+			{"logout", func(ctx context.Context, node string) error { return ask.Logout(ctx, node, spare.Access, false) }},
+			{"DELETE", func(ctx context.Context, node string) error { return ask.End(ctx, node, spare.Session) }},
+			{"revocation", func(ctx context.Context, node string) error {
+				return ask.Revoke(ctx, node, map[string]any{"subject": "spare"})
+			}},
+		}
+		for _, outage := range []struct {
+			what        string
+			begin, over func()
+		}{{"killed", l.kill, l.again}, {"frozen", l.freeze, l.thaw}} {
+			outage.begin()
+			for range 2 { // the second time nodes know of it
+				var longest time.Duration
+				var mu sync.Mutex
+				var each sync.WaitGroup
+				for _, c := range calls {
+					for _, n := range all {
+						for range 2 {
+							each.Go(func() {
+								begun := time.Now()
+								err := c.do(context.Background(), n.URL)
+								took := time.Since(begun)
+								if !errors.Is(err, rescind.ErrUnavailable) || errors.Is(err, nodes.ErrLost) || took > deadline+busy {
+									t.Errorf("%s while the ledger is %s: %v after %s", c.what, outage.what, err, took)
+								}
+								mu.Lock()
+								longest = max(longest, took)
+								mu.Unlock()
+							})
+						}
+					}
+				}
+				each.Wait()
+				t.Logf("%s: the last answer came after %s", outage.what, longest.Round(time.Millisecond))
+			}
+			outage.over()
+			for i, n := range all {
+				if err := ask.ForwardAuth(t.Context(), n.URL, stands.Access); err != nil {
+					t.Errorf("the first request to node %d after the ledger was %s: %v", i, outage.what, err)
+				}
+				if err := ask.Introspect(t.Context(), n.URL, over.Access); !errors.Is(err, rescind.ErrInactive) {
+					t.Errorf("a token that was logged out before the ledger was %s: %v", outage.what, err)
+				}
+				g := login(t, ask, n, "new")
+				if _, err := ask.Refresh(t.Context(), n.URL, nodes.Opaque, g.Refresh); err != nil {
+					t.Errorf("a refresh after the ledger was %s: %v", outage.what, err)
+				}
+			}
+		}
+	})
+}
+
+// TestALedgerThatGoesBackEndsEverything restores an older copy of the ledger beneath
+// nodes that live: what had ended since does not come back, and
+// the operator is told.
+func TestALedgerThatGoesBackEndsEverything(t *testing.T) {
+	onEach(t, func(t *testing.T, l *ledger) {
+		all, ask := l.nodes(t, 2), newAsker(t)
+		stands, ended := login(t, ask, all[0], "stands"), login(t, ask, all[0], "ended")
+		l.kill()
+		old := filepath.Join(t.TempDir(), "old")
+		copyFolder(t, old, l.data)
+		l.again()
+		must(t, ask.Logout(t.Context(), all[0].URL, ended.Access, false))
+		if err := ask.ForwardAuth(t.Context(), all[1].URL, ended.Access); !errors.Is(err, rescind.ErrInactive) {
+			t.Fatal(err)
+		}
+		time.Sleep(1500 * time.Millisecond) // nothing else: both nodes have seen the ending
+
+		l.kill()
+		must(t, os.RemoveAll(l.data))
+		copyFolder(t, l.data, old)
+		l.again()
+		back := time.Now()
+		var passed time.Duration // for how long somebody passed
+		for time.Since(back) < 2500*time.Millisecond {
+			for _, n := range all {
+				for _, g := range []nodes.Tokens{stands, ended} {
+					begun := time.Since(back)
+					if err := ask.ForwardAuth(t.Context(), n.URL, g.Access); err == nil {
+						passed = begun
+					} else if !errors.Is(err, rescind.ErrInactive) && !errors.Is(err, rescind.ErrUnavailable) {
+						t.Fatal(err)
+					}
+				}
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+		t.Logf("the last token passed %s after the ledger had come back", passed.Round(time.Millisecond))
+		if passed > 1500*time.Millisecond {
+			t.Errorf("tokens passed for %s", passed)
+		}
+		for i, n := range all {
+			for what, g := range map[string]nodes.Tokens{"stands": stands, "ended": ended} {
+				if err := ask.Introspect(t.Context(), n.URL, g.Access); !errors.Is(err, rescind.ErrInactive) {
+					t.Errorf("node %d, %s: %v", i, what, err)
+				}
+			}
+			events, err := ask.Events(t.Context(), n.URL, rescind.EventStoreWentBack)
+			if err != nil || len(events) == 0 {
+				t.Errorf("node %d tells nobody: %v, %v", i, events, err)
+			}
+			g := login(t, ask, n, "new")
+			must(t, ask.ForwardAuth(t.Context(), all[1-i].URL, g.Access))
+		}
+	})
+}
+
+// copyFolder keeps owners, as root: PostgreSQL insists on its own.
+func copyFolder(t *testing.T, to, from string) {
+	t.Helper()
+	if out, err := exec.Command("cp", "-a", from, to).CombinedOutput(); err != nil {
+		t.Fatal(fmt.Errorf("%w: %s", err, out))
+	}
+}
