@@ -62,7 +62,7 @@ no error. After exit code 3 the outcome is unknown: repeat it, ending twice does
 				return err
 			}
 		}
-		if except != "" {
+		if flags.Changed("except-session") { // an empty one, as from a variable that is not set, spares nobody
 			if r.ExceptSession, err = rescind.ParseSessionID(except); err != nil {
 				return err
 			}
