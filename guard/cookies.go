@@ -192,10 +192,10 @@ func (c *Cookies) foreign(r *http.Request) bool {
 		unsafe.Method = http.MethodPost
 		r = &unsafe
 	}
-	if len(r.Header["Sec-Fetch-Site"]) > 1 { // no browser says it twice
-		return true
-	}
-	return c.origins.Check(r) != nil
+	// No browser says either of them twice.
+	twice := len(r.Header["Sec-Fetch-Site"]) > 1 || len(r.Header["Origin"]) > 1
+	safe := r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodOptions
+	return twice && !safe || c.origins.Check(r) != nil
 }
 
 // one returns the value of a cookie that came exactly once. Two of one name have

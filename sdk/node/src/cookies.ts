@@ -122,10 +122,11 @@ export class CookieJar {
   isForeign(request: Request): boolean {
     const method = request.method ?? ''
     if (['GET', 'HEAD', 'OPTIONS'].includes(method) && !header(request, 'upgrade')) return false
-    const origin = header(request, 'origin')
-    const sites = values(request, 'sec-fetch-site')
-    if (sites.length === 1 && (sites[0] === 'same-origin' || sites[0] === 'none')) return false
-    if (sites.length === 0 || sites[0] === '') {
+    const [origin = '', ...origins] = values(request, 'origin')
+    const [site = '', ...sites] = values(request, 'sec-fetch-site')
+    if (origins.length > 0 || sites.length > 0) return true // no browser says it twice
+    if (site === 'same-origin' || site === 'none') return false
+    if (!site) {
       if (!origin) return false
       const host = /^[a-z][a-z0-9+.-]*:\/\/(.+)$/.exec(origin)?.[1]
       if (host && host === hostOf(request)) return false
