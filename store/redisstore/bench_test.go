@@ -148,6 +148,9 @@ func BenchmarkLookup64(b *testing.B) {
 			})
 		})
 	}
+	_, stats, _ := strings.Cut(server.Do("INFO", "commandstats"), "cmdstat_mget:")
+	stats, _, _ = strings.Cut(stats, "\r")
+	b.Logf("all of them took: %s", stats)
 }
 
 // processors reports the processor time of each operation, of this process and of

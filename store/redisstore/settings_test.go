@@ -121,6 +121,9 @@ func TestAServerThatComesBackOtherwiseIsNotBelieved(t *testing.T) {
 const accounts = "~{r* +@read +@write +@scripting +@connection +time +info +config|get +cluster|slots +cluster|shards"
 
 func TestAccountsAndPasswords(t *testing.T) {
+	if page, err := os.ReadFile("../../docs/design/store-redis.md"); err != nil || !strings.Contains(string(page), accounts) {
+		t.Errorf("the page does not say what an account needs: %s, %v", accounts, err)
+	}
 	server := redis.Start(t)
 	setUser := func(rules ...string) {
 		server.Do(append([]string{"ACL", "SETUSER", "app", "reset", "on", ">s3cr:et"}, rules...)...)
