@@ -23,7 +23,7 @@ import (
 // pageTime bounds how long one page runs; where it installs what it says, it waits
 // for the network.
 const (
-	pageTime    = 2 * time.Minute
+	pageTime    = 5 * time.Minute
 	installTime = 15 * time.Minute
 )
 
