@@ -87,7 +87,10 @@ func (s *Store) start() error {
 	ctx, cancel := context.WithTimeout(context.Background(), openingTries*s.timeout)
 	defer cancel()
 	servers, err := s.inspectAll()
-	if len(servers) == 0 || errors.Is(err, errSettings) { // a replica that is down is no reason to be down
+	switch {
+	case errors.Is(err, errSettings):
+		return fmt.Errorf("%w: %w", rescind.ErrInvalid, err)
+	case len(servers) == 0: // a replica that is down is no reason to be down
 		return unavailable("no server answers", err)
 	}
 	if s.client.Mode() != rueidis.ClientModeCluster && servers[0].cluster {

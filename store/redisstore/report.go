@@ -49,7 +49,7 @@ func reportOf(mode rueidis.ClientMode, servers []*server, shards int, timeout ti
 		memory = memory && v.settings["maxmemory-policy"] == "noeviction"
 	}
 	if masters == 0 {
-		return r, fmt.Errorf("%w: %s is a replica, and takes no writes", rescind.ErrUnavailable, servers[0].address)
+		return r, fmt.Errorf("%w: %s is a replica, and takes no writes", rescind.ErrInvalid, servers[0].address)
 	}
 	failover := false
 	switch mode {

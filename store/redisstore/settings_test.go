@@ -32,6 +32,9 @@ func mustRefuse(t *testing.T, url string, words ...string) {
 		if !strings.Contains(err.Error(), w) {
 			t.Errorf("want %q in the error, got: %v", w, err)
 		}
+		if invalid := strings.HasPrefix(w, "accept="); invalid && (!errors.Is(err, rescind.ErrInvalid) || errors.Is(err, rescind.ErrUnavailable)) {
+			t.Errorf("want ErrInvalid, for it does not help to try again: %v", err)
+		}
 	}
 }
 

@@ -14,8 +14,6 @@ import (
 	"time"
 
 	"github.com/redis/rueidis"
-
-	"github.com/rescind/rescind"
 )
 
 // trust knows which connections lead to a server whose settings nobody has looked
@@ -151,9 +149,8 @@ func (s *Store) lookAt(seen map[*watched]string) error {
 	nodes := s.nodes()
 	return each(addresses, func(a string) error {
 		if node, ok := nodes[a]; ok { // another one serves no data
-			_, err := s.inspect(ctx, node, a)
-			if err != nil {
-				return err
+			if _, err := s.inspect(ctx, node, a); err != nil {
+				return unavailable("redis", err)
 			}
 		}
 		s.trust.forget(func(c *watched, _ string) bool { return seen[c] == a })
@@ -240,7 +237,7 @@ func parseInfo(text string) *server {
 // refuse says why a server must not hold a ledger, unless the options accept it.
 func (v *server) refuse(o *Options) error {
 	wrong := func(text string, args ...any) error {
-		return fmt.Errorf("%w: %w: %s: %s", rescind.ErrUnavailable, errSettings, v.address, fmt.Sprintf(text, args...))
+		return fmt.Errorf("%w of %s: %s", errSettings, v.address, fmt.Sprintf(text, args...))
 	}
 	_, version, _ := strings.Cut(v.name, " ")
 	major, _, _ := strings.Cut(version, ".")
@@ -267,7 +264,8 @@ func (v *server) refuse(o *Options) error {
 	return nil
 }
 
-var errSettings = errors.New("settings")
+// errSettings is what Open calls ErrInvalid, and every call afterwards ErrUnavailable.
+var errSettings = errors.New("the settings")
 
 // watch looks at all servers again and again, because settings can change while
 // they run, and measures their time.
@@ -293,6 +291,7 @@ func (s *Store) watch() {
 // that does not answer says nothing wrong.
 func (s *Store) lookAgain() error {
 	_, err := s.inspectAll()
+	err = unavailable("redis", err)
 	switch {
 	case err == nil:
 		if s.trust.bad.Swap(nil) != nil {
