@@ -19,8 +19,8 @@ import (
 //
 //	Run: ./store/pebblestore TestSomething
 //
-// With Slow in the place of Run they run with RESCIND_SLOW=1 alone; without it
-// the patch must fit.
+// With Slow in the place of Run, and those of the suites under tests, they run with
+// RESCIND_SLOW=1 alone; without it the patch must fit.
 type bug struct {
 	name  string
 	patch string
@@ -56,7 +56,8 @@ func bugs(t *testing.T) []bug {
 		if run == nil {
 			t.Fatalf("%s names no tests", p)
 		}
-		b := bug{name: strings.TrimSuffix(filepath.Base(p), ".patch"), slow: run[1] == "Slow", pkg: run[2], tests: run[3]}
+		b := bug{name: strings.TrimSuffix(filepath.Base(p), ".patch"), pkg: run[2], tests: run[3]}
+		b.slow = run[1] == "Slow" || strings.HasPrefix(b.pkg, "./tests/")
 		if b.patch, err = filepath.Abs(p); err != nil {
 			t.Fatal(err)
 		}
