@@ -17,6 +17,7 @@ import (
 // and go. What the ledger takes on disk levels off: space is used again, by no
 // more than what the server does by itself.
 func TestChurnDoesNotBloat(t *testing.T) {
+	t.Parallel() // it mostly waits
 	standing, rounds, perRound := 2000, 8, 1000
 	if os.Getenv("RESCIND_SLOW") != "" {
 		standing, rounds, perRound = 100_000, 40, 25_000

@@ -213,11 +213,21 @@ func (p *pool) read(ctx context.Context, f func(*conn) error) error {
 		return errTimeout
 	}
 	defer func() { p.slots <- c }()
-	return retry(ctx, p.server, &c, func() error {
-		stop := context.AfterFunc(ctx, func() { _ = c.bound(time.Unix(1, 0)) }) // fails what is under way
-		defer stop()
-		return f(c)
+	return retry(ctx, p.server, &c, func() error { return c.during(ctx, f) })
+}
+
+// during runs f, and fails what is under way in it when the context ends.
+func (c *conn) during(ctx context.Context, f func(*conn) error) error {
+	cut := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(cut)
+		_ = c.bound(time.Unix(1, 0)) // a socket that takes no deadline is closed
 	})
+	err := f(c)
+	if !stop() {
+		<-cut // or it would cut what comes next
+	}
+	return err
 }
 
 // retry runs f, which only reads, until it succeeds or the context ends, on *c or

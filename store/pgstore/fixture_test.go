@@ -54,6 +54,7 @@ func open(t testing.TB, url string, o Options) *Store {
 }
 
 func TestConformance(t *testing.T) {
+	t.Parallel() // it mostly waits
 	server := postgres.Start(t)
 	storetest.Run(t, func(t testing.TB, now func() time.Time) storetest.Instance {
 		url := schema(t, server)

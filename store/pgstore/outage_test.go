@@ -195,6 +195,7 @@ func mustBeEnded(t *testing.T, s *Store, id rescind.SessionID) {
 // TestAcknowledgedEndsSurviveCrashes kills and stops the server again and again
 // under load: whatever End said nil of stays ended, and the feed stays dense.
 func TestAcknowledgedEndsSurviveCrashes(t *testing.T) {
+	t.Parallel() // it mostly waits
 	server := postgres.Start(t)
 	url := schema(t, server)
 	s, other := open(t, url, Options{}), open(t, url, Options{})
@@ -407,4 +408,35 @@ func TestBusyConnectionsEndCalls(t *testing.T) {
 	if _, err := s.Lookup(context.Background(), r.ID); err != nil {
 		t.Errorf("Lookup, which has connections of its own: %v", err)
 	}
+}
+
+// TestEndedContextsCutOnlyTheirOwnCall: calls whose contexts end at any moment end,
+// and leave connections that serve others.
+func TestEndedContextsCutOnlyTheirOwnCall(t *testing.T) {
+	server := postgres.Start(t)
+	s := open(t, schema(t, server), Options{})
+	r := created(t, s)
+	var wg sync.WaitGroup
+	for part := range 8 {
+		wg.Go(func() {
+			for i := range 60 {
+				patience := 5 * time.Second
+				if part%2 == 0 {
+					patience = time.Duration(i*20) * time.Microsecond
+				}
+				for name, call := range each(s, r) {
+					ctx, cancel := context.WithTimeout(context.Background(), patience)
+					err := call(ctx)
+					cancel()
+					switch {
+					case err == nil, errors.Is(err, rescind.ErrConflict):
+					case part%2 == 0 && errors.Is(err, rescind.ErrUnavailable):
+					default:
+						t.Errorf("%s, with %s: %v", name, patience, err)
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
 }

@@ -95,6 +95,7 @@ func (w *wire) url(server *postgres.Server, url string) string {
 // lost says so. A lost request has written nothing, a lost answer all of it; and
 // ending again tells which, or ends.
 func TestLostWordsAreUnknownOutcomes(t *testing.T) {
+	t.Parallel() // it mostly waits
 	server := postgres.Start(t)
 	url := schema(t, server)
 	direct := open(t, url, Options{})
@@ -196,6 +197,7 @@ func headOf(t *testing.T, s *Store) rescind.Position {
 // TestSlowNetworkIsOnlySlow: at 50 ms each way every call works. And the first call
 // after connections were cut works too.
 func TestSlowNetworkIsOnlySlow(t *testing.T) {
+	t.Parallel() // it mostly waits
 	server := postgres.Start(t)
 	url := schema(t, server)
 	w := newWire(t, server)
