@@ -109,7 +109,7 @@ def bearer(environ: Environ) -> str:
     in the query or in a form end up in logs and histories (RFC 9700 section
     4.3.2). Another scheme is somebody else's business. Servers join repeated
     headers by a comma."""
-    header = str(environ.get("HTTP_AUTHORIZATION", ""))
+    header = str(environ.get("HTTP_AUTHORIZATION", "")).strip(" \t")  # not every server does (RFC 9110 section 5.5)
     scheme, _, token = header.partition(" ")
     if scheme.lower() != "bearer":
         raise Denied(TWO_CREDENTIALS if _JOINED.search(header) else NO_CREDENTIALS)
