@@ -41,24 +41,22 @@ type started struct {
 // guard on top of it.
 func TestGo(t *testing.T) {
 	t.Run("client", testClient)
-	applications(t, language{"Guard", []string{"native"}, func(t *testing.T, all []started) (addrs []string) {
+	applications(t, goLanguage())
+}
+
+func goLanguage() language {
+	return language{"Guard", []string{"native"}, func(t *testing.T, all []started) (addrs []string) {
 		for i := range all {
 			addrs = append(addrs, goApp(t, &all[i]))
 		}
 		return addrs
-	}})
+	}}
 }
 
 // TestNode runs the vectors against sdk/node, and the scripts against its
 // middleware and guards.
 func TestNode(t *testing.T) {
-	need.Commands(t, "NODE", "the guarded applications in JavaScript", "node", "npm")
-	folder := copied(t, "sdk/node/test/spec.test.mjs")
-	at := filepath.Join(folder, "sdk", "node")
-	npm.SDK(t, root, at)
-	modules, err := filepath.Abs(filepath.Join(root, "sdk", "node", "node_modules"))
-	must(t, err)
-	must(t, os.Symlink(modules, filepath.Join(at, "node_modules")))
+	folder, at := copiedNode(t)
 	t.Run("client", func(t *testing.T) {
 		t.Parallel()
 		out := npm.Run(t, at, nil, "node", "--test", "test/spec.test.mjs")
@@ -66,41 +64,84 @@ func TestNode(t *testing.T) {
 			t.Errorf("not every vector has run:\n%s", out)
 		}
 	})
+	for _, l := range inNode(folder, at) {
+		applications(t, l)
+	}
+}
+
+func nodeLanguages(t *testing.T) []language {
+	t.Helper()
+	return inNode(copiedNode(t))
+}
+
+func copiedNode(t *testing.T) (folder, at string) {
+	t.Helper()
+	need.Commands(t, "NODE", "the guarded applications in JavaScript", "node", "npm")
+	folder = copied(t, "sdk/node/test/spec.test.mjs")
+	at = filepath.Join(folder, "sdk", "node")
+	npm.SDK(t, root, at)
+	modules, err := filepath.Abs(filepath.Join(root, "sdk", "node", "node_modules"))
+	must(t, err)
+	must(t, os.Symlink(modules, filepath.Join(at, "node_modules")))
+	return folder, at
+}
+
+func inNode(folder, at string) []language {
 	node := func(args ...string) func(*testing.T, []started) []string {
 		args = append([]string{"--max-http-header-size=65536"}, args...) // a token may have 16 KiB
 		return process(filepath.Join(folder, "tests", "spec"), []string{"SPEC_NODE=" + at}, "node", args...)
 	}
 	nest := []string{"after_logout", "audience", "own_headers"} // decorators and controllers do these
-	applications(t, language{"Express", nil, node("express.mjs", "express")})
-	applications(t, language{"Express 4", nil, node("express.mjs", "express4")})
-	applications(t, language{"NestJS", nest, node("nestjs.mjs", "express")})
-	applications(t, language{"Fastify", nest, node("nestjs.mjs", "fastify")})
+	return []language{
+		{"Express", nil, node("express.mjs", "express")},
+		{"Express 4", nil, node("express.mjs", "express4")},
+		{"NestJS", nest, node("nestjs.mjs", "express")},
+		{"Fastify", nest, node("nestjs.mjs", "fastify")},
+	}
 }
 
 // TestPython runs the vectors against sdk/python, and the scripts against its
 // Flask extension.
 func TestPython(t *testing.T) {
-	python := os.Getenv("RESCIND_PYTHON")
-	if python == "" {
-		python = "/usr/bin/python3" // it has the packages that apt-get installs
-	}
-	need.That(t, "PYTHON", "the guarded application in Flask", func() string {
-		if exec.Command(python, "-c", "import flask").Run() != nil {
-			return "the module flask of " + python
-		}
-		return ""
-	})
-	folder := copied(t, "sdk/python/src", "sdk/python/tests")
-	at := filepath.Join(folder, "sdk", "python")
-	env := []string{"PYTHONPATH=" + filepath.Join(at, "src"), "PYTHONDONTWRITEBYTECODE=1"}
+	folder, env := copiedPython(t)
 	t.Run("client", func(t *testing.T) {
 		t.Parallel()
-		out := npm.Run(t, at, env, python, "-m", "unittest", "tests.test_spec")
+		out := npm.Run(t, filepath.Join(folder, "sdk", "python"), env, python(), "-m", "unittest", "tests.test_spec")
 		if !strings.HasSuffix(strings.TrimSpace(out), "\nOK") || strings.Contains(out, "Ran 0 tests") {
 			t.Errorf("not every vector has run:\n%s", out)
 		}
 	})
-	applications(t, language{"Flask", nil, process(filepath.Join(folder, "tests", "spec"), env, python, "flask_app.py")})
+	applications(t, inPython(folder, env))
+}
+
+func pythonLanguage(t *testing.T) language {
+	t.Helper()
+	return inPython(copiedPython(t))
+}
+
+// python is the interpreter: that of the system has the packages that apt-get
+// installs.
+func python() string {
+	if p := os.Getenv("RESCIND_PYTHON"); p != "" {
+		return p
+	}
+	return "/usr/bin/python3"
+}
+
+func copiedPython(t *testing.T) (folder string, env []string) {
+	t.Helper()
+	need.That(t, "PYTHON", "the guarded application in Flask", func() string {
+		if exec.Command(python(), "-c", "import flask").Run() != nil {
+			return "the module flask of " + python()
+		}
+		return ""
+	})
+	folder = copied(t, "sdk/python/src", "sdk/python/tests")
+	return folder, []string{"PYTHONPATH=" + filepath.Join(folder, "sdk", "python", "src"), "PYTHONDONTWRITEBYTECODE=1"}
+}
+
+func inPython(folder string, env []string) language {
+	return language{"Flask", nil, process(filepath.Join(folder, "tests", "spec"), env, python(), "flask_app.py")}
 }
 
 // TestOther runs the scripts against the application that the command in
