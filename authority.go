@@ -73,7 +73,7 @@ type Authority struct {
 
 	witness   Witness
 	acked     acknowledged
-	doubt     atomic.Bool // the store may have gone back in time: compare before judging
+	doubt     doubt // the store may have gone back in time: compare before judging
 	inquiries inquiries
 
 	stop   context.CancelFunc

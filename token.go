@@ -198,15 +198,13 @@ func (a *Authority) read(ctx context.Context, token string) (*settings, presente
 			set = newer
 			continue
 		}
-		if a.doubt.Load() {
-			if err := a.assure(ctx); err != nil {
-				return set, p, Snapshot{}, err
-			}
+		if err := a.dispel(ctx); err != nil {
+			return set, p, Snapshot{}, err
 		}
 		snap, err := a.store.Lookup(ctx, p.session)
 		if err != nil {
 			if !errors.Is(ctx.Err(), context.Canceled) {
-				a.doubt.Store(true) // who comes back may have lost something
+				a.doubt.raise() // who comes back may have lost something
 			}
 			return set, p, snap, unavailable("look-up", err)
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -70,6 +71,23 @@ type inquiries struct {
 	now *inquiry
 }
 
+// doubt counts the failures after which the store may have gone back in time, and
+// how many of them a comparison that began afterwards has answered.
+type doubt struct{ raised, settled atomic.Uint64 }
+
+func (d *doubt) raise() { d.raised.Add(1) }
+
+// dispel returns once every failure so far has been answered. A comparison under
+// way says nothing of those that came after it had begun.
+func (a *Authority) dispel(ctx context.Context) error {
+	for failures := a.doubt.raised.Load(); a.doubt.settled.Load() < failures; {
+		if err := a.assure(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // acknowledged are the newest positions that the store gave to writes of this
 // node, one per shard: marks that nobody has read yet.
 type acknowledged struct {
@@ -132,12 +150,14 @@ func (a *Authority) assure(ctx context.Context) error {
 
 // compare is called by assure alone, one at a time.
 func (a *Authority) compare(ctx context.Context) error {
-	a.doubt.Store(false) // before reading: what fails meanwhile raises it again
+	failures := a.doubt.raised.Load() // before reading: it says nothing of what fails meanwhile
 	err := a.examine(ctx)
 	if err != nil {
-		a.doubt.Store(true)
+		a.doubt.raise()
+		return err
 	}
-	return err
+	a.doubt.settled.Store(failures)
+	return nil
 }
 
 func (a *Authority) examine(ctx context.Context) error {
