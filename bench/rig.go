@@ -273,7 +273,12 @@ func (r *rig) startApplication(_ context.Context, a *application) error {
 	}
 	c.Env = append(os.Environ(), "APPLICATION="+a.kind, "PORT="+port, "NODE_ENV=production", "PYTHONPATH=src", "PYTHONDONTWRITEBYTECODE=1",
 		"JWT_SECRET="+r.secret, "REDIS_PORT="+r.redis, "RESCIND_URL="+r.url, "RESCIND_CLIENT_ID="+a.token, "RESCIND_CLIENT_SECRET="+r.secret)
-	c.Stderr = os.Stderr
+	log, err := os.Create(filepath.Join(r.dir, "log-"+port)) // express-jwt reports everybody whom it refuses
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	c.Stdout, c.Stderr = log, log
 	if err := r.run(c); err != nil {
 		return err
 	}
@@ -296,10 +301,14 @@ func (r *rig) startApplication(_ context.Context, a *application) error {
 	if err := os.WriteFile(a.requests, file, 0o600); err != nil {
 		return err
 	}
-	if err := answering(a.addr); err != nil {
-		return err
+	if err = answering(a.addr); err == nil {
+		err = r.works(a)
 	}
-	return r.works(a)
+	if err != nil {
+		said, readErr := os.ReadFile(log.Name())
+		return errors.Join(fmt.Errorf("%w\n%s", err, said), readErr)
+	}
+	return nil
 }
 
 func (r *rig) run(c *exec.Cmd) error {
