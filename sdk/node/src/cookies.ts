@@ -128,7 +128,7 @@ export class CookieJar {
     if (site === 'same-origin' || site === 'none') return false
     if (!site) {
       if (!origin) return false
-      const host = /^[a-z][a-z0-9+.-]*:\/\/(.+)$/.exec(origin)?.[1]
+      const host = /^[a-z][a-z0-9+.-]*:\/\/(.+)$/i.exec(origin)?.[1]
       if (host && host === hostOf(request)) return false
     }
     return !this.#trusted.has(origin)
