@@ -468,7 +468,7 @@ class Cookies(Case):
 
     def login(self, web: Browser | None = None, headers: dict[str, str] | None = None) -> dict[str, str]:
         answer = self.want((web or self.web).post("/login", json={"subject": "ada"}, headers=headers), 200)
-        self.assertEqual(list(answer.get_json()), ["expires_in"])  # no token in the body
+        self.assertEqual(list(answer.get_json()), ["session", "expires_in"])  # no token in the body
         return {name: value for name, (value, _) in self.jar(answer).items()}
 
     def send(self, cookies: dict[str, str], **more: str) -> dict[str, str]:

@@ -243,7 +243,7 @@ class Guard:
         **login: Any,
     ) -> tuple[Grant, Answer]:
         """Opens a session, and makes the answer that hands out its tokens: in
-        cookies, and then the body says {"expires_in": …} only; or in the body,
+        cookies, and then the body says {"session": …, "expires_in": …} only; or in the body,
         for clients that keep their tokens themselves. cookies=False chooses the
         latter.
 
@@ -275,7 +275,7 @@ class Guard:
             # Nobody will hold its tokens: it must not stay behind alive.
             sessions.logout(grant.refresh_token)
             raise Invalid(COOKIE_TOO_LONG.about)
-        return grant, _json(200, {"expires_in": grant.expires_in}, ours.set(grant))
+        return grant, _json(200, {"session": grant.session, "expires_in": grant.expires_in}, ours.set(grant))
 
     def refresh(self, environ: Environ, token: str | None = None, *, unreadable: bool = False) -> Answer:
         """Continues a session: that of the refresh cookie, or that of the token
