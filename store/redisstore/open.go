@@ -71,7 +71,13 @@ func (s *Store) connect(t *target) error {
 	c.ClusterOption.ShardsRefreshInterval = 5 * time.Second
 	c.ClientName = "rescind"
 	c.ReadBufferEachConn, c.WriteBufferEachConn = 1<<16, 1<<16
-	client, err := rueidis.NewClient(c)
+	var client rueidis.Client
+	var err error
+	for range openingTries { // a busy server may need longer than one connection gets
+		if client, err = rueidis.NewClient(c); !errors.Is(err, context.DeadlineExceeded) {
+			break
+		}
+	}
 	if err != nil {
 		return unavailable("no connection to the store", err)
 	}
