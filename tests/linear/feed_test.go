@@ -15,7 +15,7 @@ import (
 // TestTheFeedIsInCommitOrder ends many sessions at once, at all nodes, while
 // somebody follows the feed.
 func TestTheFeedIsInCommitOrder(t *testing.T) {
-	const sessions, workers = 1500, 48
+	const sessions, workers = 1000, 48
 	for _, on := range stores {
 		t.Run(on.name, func(t *testing.T) {
 			w := on.start(t)

@@ -22,24 +22,108 @@ type history []porcupine.Operation
 const undecided = time.Minute
 
 // judge says what is wrong with a history; "" if it is what a single process could
-// have answered.
+// have answered. Each session is judged by itself first, which is quick, and then
+// all of them together: what ends several ends them at once.
 func (h history) judge() string {
-	switch porcupine.CheckOperationsTimeout(model, h, undecided) {
+	for n := range sessionsMost {
+		if part := h.of(n); part.check() != porcupine.Ok {
+			return part.explain()
+		}
+	}
+	switch h.check() {
 	case porcupine.Ok:
 		return ""
 	case porcupine.Unknown:
-		return fmt.Sprintf("a history of %d operations could not be judged in %s", len(h), undecided)
+		return fmt.Sprintf("a history of %d operations could not be judged in %s", len(h.reduced()), undecided)
 	}
 	return h.explain()
+}
+
+func (h history) check() porcupine.CheckResult {
+	return porcupine.CheckOperationsTimeout(model, h.reduced(), undecided)
+}
+
+// of is what concerns one session.
+func (h history) of(session int) history {
+	var part history
+	for _, op := range h {
+		in := op.Input.(input)
+		switch {
+		case in.do == everywhere && in.session != session && op.Output.(output).is == no: // asks about another
+		case in.ends(session), in.session == session && in.do != endOthers:
+			part = append(part, op)
+		}
+	}
+	return part
+}
+
+// reduced leaves out what follows from the rest, because a token that is no good
+// stays so, and one that stands has stood since it was handed out: of the checks
+// that say yes, those before another one; of those that say no, those after another
+// one; and what was done with a session after its end had been acknowledged, unless
+// it passed. So there is less to put in order.
+func (h history) reduced() history {
+	type question struct {
+		do                  doing
+		session, generation int
+	}
+	lastYes, firstNo := map[question]int64{}, map[question]int64{} // begun, and returned
+	var born, over [sessionsMost]int64
+	for n := range sessionsMost {
+		over[n] = open
+	}
+	for _, op := range h {
+		if in := op.Input.(input); in.do == login && in.session >= 0 {
+			born[in.session] = op.Return
+		}
+	}
+	for _, op := range h {
+		in, is := op.Input.(input), op.Output.(output).is
+		q := question{in.do, in.session, in.generation}
+		switch {
+		case is == unknown:
+		case in.do == check || in.do == inspect:
+			if is == yes {
+				lastYes[q] = max(lastYes[q], op.Call)
+			} else if at, ok := firstNo[q]; !ok || op.Return < at {
+				firstNo[q] = op.Return
+			}
+		case in.do == refresh && is == no:
+			over[in.session] = min(over[in.session], op.Return)
+		case is == yes:
+			for n := range sessionsMost {
+				if in.ends(n) && op.Call > born[n] && born[n] > 0 {
+					over[n] = min(over[n], op.Return)
+				}
+			}
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(h), func(op porcupine.Operation) bool {
+		in, is := op.Input.(input), op.Output.(output).is
+		q := question{in.do, in.session, in.generation}
+		switch in.do {
+		case check, inspect:
+			if is == yes {
+				return lastYes[q] > op.Return
+			}
+			at, ok := firstNo[q]
+			return is == unknown || op.Call > over[in.session] || ok && op.Call > at
+		case refresh:
+			return is != yes && op.Call > over[in.session]
+		case end:
+			return is != no && op.Call > over[in.session]
+		case everywhere:
+			return is == no && op.Call > over[in.session]
+		}
+		return false
+	})
 }
 
 // explain finds the first answer that cannot have been, and names the law.
 func (h history) explain() string {
 	ordered := slices.Clone(h)
 	slices.SortStableFunc(ordered, func(a, b porcupine.Operation) int { return cmp.Compare(a.Return, b.Return) })
-	n := sort.Search(len(ordered), func(n int) bool {
-		return porcupine.CheckOperationsTimeout(model, ordered.until(n+1), undecided) != porcupine.Ok
-	})
+	n := sort.Search(len(ordered), func(n int) bool { return ordered.until(n+1).check() != porcupine.Ok })
 	if n == len(ordered) {
 		return "no part of the history is wrong, but the whole is"
 	}
@@ -115,7 +199,7 @@ func (h history) law(wrong porcupine.Operation) string {
 		if got.is == yes && op.Call > born && was.ends(in.session) {
 			return "law 1 (logout): a token passes after a revocation returned"
 		}
-		told = told || got.is == no && was.session == in.session && was.generation == in.generation
+		told = told || got.is == no && was.session == in.session && (was.do == refresh || was.generation == in.generation)
 	}
 	if told {
 		return "law 3 (last word): a token passes that was called bad before"

@@ -15,9 +15,10 @@ var program server.Program
 
 func TestMain(m *testing.M) { server.Main(m, &program) }
 
-// length is how long everything fails. What has to fail once takes longer.
+// length is how long everything fails. What has to fail once takes longer. Planted
+// bugs are looked for in the short form: that variable is set for them.
 func length() time.Duration {
-	if os.Getenv("RESCIND_SLOW") == "1" {
+	if _, planted := os.LookupEnv("RESCIND_PLANTED"); !planted && os.Getenv("RESCIND_SLOW") == "1" {
 		return 3 * time.Minute
 	}
 	return time.Second
@@ -63,7 +64,7 @@ var stores = []struct {
 func TestNodesAnswerAsOne(t *testing.T) {
 	for _, on := range stores {
 		t.Run(on.name, func(t *testing.T) {
-			on.start(t).storm(func() { time.Sleep(3 * time.Second) }, false)
+			on.start(t).storm(func() { time.Sleep(2 * time.Second) }, false)
 		})
 	}
 }
@@ -73,6 +74,7 @@ func TestNodesAnswerAsOne(t *testing.T) {
 func TestNodesAnswerAsOneWhateverFails(t *testing.T) {
 	for _, on := range stores {
 		t.Run(on.name, func(t *testing.T) {
+			t.Parallel() // they wait most of the time
 			w := on.start(t)
 			w.storm(func() { w.torment(length()) }, true)
 		})

@@ -61,7 +61,10 @@ var ledgers = map[string]func(t *testing.T) *ledger{
 // onEach runs a test on a ledger of each kind.
 func onEach(t *testing.T, test func(t *testing.T, l *ledger)) {
 	for kind, start := range ledgers {
-		t.Run(kind, func(t *testing.T) { test(t, start(t)) })
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel() // they wait most of the time
+			test(t, start(t))
+		})
 	}
 }
 
