@@ -145,8 +145,9 @@ var steps = func() map[string]*script {
 		switch name {
 		case "time", "clients", "feed", "entries", "ids", "buckets", "config":
 			sc.reads, flags = true, " flags=no-writes"
-		case "finish", "cut", "sweep", "forget", "trim", "uncut", "unsweep":
-			// Ending and forgetting must work on a server whose memory is full.
+		case "finish", "cut", "sweep", "forget", "trim", "uncut", "unsweep", "configure", "spread", "settle":
+			// Ending and forgetting must work on a server whose memory is full, and so
+			// must a change that has begun: it may end a key, and look-ups wait for it.
 			flags = " flags=allow-oom"
 		}
 		text := "#!lua" + flags + "\n" + common + body
