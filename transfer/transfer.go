@@ -11,6 +11,7 @@
 package transfer
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -70,7 +71,7 @@ type run struct {
 	o        Options
 	fence    fence
 	marker   marker
-	copied   time.Time
+	marked   []byte // the marker as the target has it; nil before there is one
 }
 
 // Run copies the ledger in from into to, which is empty or holds what an earlier
@@ -154,6 +155,7 @@ func (r *run) begin(ctx context.Context) error {
 		r.marker = marker{Fence: r.fence.ID}
 		return r.mark(ctx, r.marker, nil)
 	}
+	r.marked = marked
 	if err := json.Unmarshal(marked, &r.marker); err != nil {
 		return err
 	}
@@ -192,7 +194,7 @@ func (r *run) putFence(ctx context.Context, version uint64) error {
 
 // mark writes the marker, and events in the same step.
 func (r *run) mark(ctx context.Context, m marker, events []rescind.Event) error {
-	cfg, err := r.to.Config(ctx)
+	cfg, err := r.target(ctx)
 	if err != nil {
 		return err
 	}
@@ -203,8 +205,18 @@ func (r *run) mark(ctx context.Context, m marker, events []rescind.Event) error 
 	if _, err := r.to.Configure(ctx, rescind.Change{Expect: cfg.Version, Documents: []rescind.Document{d}, Events: events}); err != nil {
 		return err
 	}
-	r.marker = m
+	r.marker, r.marked = m, d.Value
 	return nil
+}
+
+// target reads the target's configuration, and makes sure that it is still this
+// run's: another one may have finished the copy, which is in force then.
+func (r *run) target(ctx context.Context) (rescind.StoreConfig, error) {
+	cfg, err := r.to.Config(ctx)
+	if err == nil && (!bytes.Equal(find(&cfg, rescind.CopyingDocument), r.marked) || r.marked == nil && len(cfg.Documents) > 0) {
+		err = fmt.Errorf("%w: somebody else uses the target, or copies into it", rescind.ErrUnavailable)
+	}
+	return cfg, err
 }
 
 // settle waits until what was in flight when the fence was put is over.
@@ -243,7 +255,7 @@ func (r *run) documents(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	target, err := r.to.Config(ctx)
+	target, err := r.target(ctx)
 	if err != nil {
 		return err
 	}
@@ -251,11 +263,36 @@ func (r *run) documents(ctx context.Context) error {
 	return err
 }
 
+// maxBehind is how long a run waits for a target whose clock is behind.
+const maxBehind = time.Minute
+
+// catchUp waits until the target's time has passed the last that the source can
+// have told: what had expired there must not live again.
+func (r *run) catchUp(ctx context.Context) error {
+	behind := r.fence.At.Add(r.o.Settle).Sub(r.to.Now())
+	if behind > maxBehind {
+		return fmt.Errorf("%w: the target's clock is %s behind the source's, and what has expired would live again", rescind.ErrUnavailable, behind.Round(time.Second))
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(behind): // at once, as a rule
+		return nil
+	}
+}
+
 // finish tells the source that it is over, and then puts the copy in force.
 func (r *run) finish(ctx context.Context) error {
+	if err := r.catchUp(ctx); err != nil {
+		return err
+	}
 	source, err := r.from.Config(ctx)
 	if err != nil {
 		return err
+	}
+	var stands fence
+	if value := find(&source, rescind.MovedDocument); value == nil || json.Unmarshal(value, &stands) != nil || stands.ID != r.fence.ID {
+		return invalid("the source was put back in force meanwhile: the copy is out of date")
 	}
 	r.fence.Finished = true
 	d, err := document(rescind.MovedDocument, r.fence)
@@ -265,7 +302,7 @@ func (r *run) finish(ctx context.Context) error {
 	if _, err := r.from.Configure(ctx, rescind.Change{Expect: source.Version, Documents: []rescind.Document{d}}); err != nil {
 		return err
 	}
-	target, err := r.to.Config(ctx)
+	target, err := r.target(ctx)
 	if err != nil {
 		return err
 	}
