@@ -109,7 +109,8 @@ func Start(t testing.TB, opts ...Option) *Server {
 	}
 	s.dir = s.folder(o.disk)
 	t.Cleanup(func() {
-		s.Kill()
+		s.Thaw()
+		s.Stop(true) // and not Kill: it frees what the kernel keeps for it
 		if err := os.RemoveAll(s.dir); err != nil {
 			t.Errorf("data folder: %v", err)
 		}
@@ -118,7 +119,8 @@ func Start(t testing.TB, opts ...Option) *Server {
 	if out, err := initdb.CombinedOutput(); err != nil {
 		t.Fatalf("initdb: %v\n%s", err, out)
 	}
-	s.configure(o.settings)
+	// In the folder, where it goes with it, also behind a Kill.
+	s.configure(append([]string{"dynamic_shared_memory_type = 'mmap'"}, o.settings...))
 	s.Restart()
 	return s
 }
