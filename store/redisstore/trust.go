@@ -192,9 +192,6 @@ func (s *Store) inspect(ctx context.Context, node rueidis.Client, address string
 	}
 	v := parseInfo(text)
 	v.address = address
-	if v.replica && s.client.Mode() != rueidis.ClientModeCluster { // in a cluster it answers nobody
-		return nil, fmt.Errorf("%w of %s: it is a replica, which takes no writes and may be behind", errSettings, address)
-	}
 	if v.replica && s.client.Mode() != rueidis.ClientModeCluster { // one in a cluster sends readers to its master
 		return nil, fmt.Errorf("%w of %s: it is a replica, which takes no writes and may lack what its master has acknowledged", errSettings, address)
 	}
