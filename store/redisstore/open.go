@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -130,6 +131,7 @@ func (s *Store) start() error {
 	for _, w := range s.report.Warning {
 		s.log.Warn(w)
 	}
+	s.log.Info("the ledger is in Redis", "server", s.report.Server, "layout", s.report.Layout, "shards", s.report.Shards, "holds", strings.Join(s.report.Holds, " "))
 	s.done.Go(s.watch)
 	return nil
 }
