@@ -108,6 +108,13 @@ func (st *storm) run(during func()) {
 	during()
 }
 
+// untilAnswered waits until so many tokens were good, however busy the machine is.
+func (st *storm) untilAnswered(n int64) {
+	for until := time.Now().Add(30 * time.Second); st.answered[yes].Load() < n && time.Now().Before(until); {
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
 // act does one thing that a client may do.
 func (st *storm) act(client int) {
 	st.mu.Lock()

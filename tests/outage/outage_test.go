@@ -178,59 +178,77 @@ func TestALedgerThatIsGoneIsNoVerdict(t *testing.T) {
 }
 
 // TestALedgerThatGoesBackEndsEverything restores an older copy of the ledger beneath
-// nodes that live: what had ended since does not come back, and
-// the operator is told.
+// nodes that live, and that were asked while it was away: what had ended since never
+// passes again, everything else ends too, and the operator is told.
 func TestALedgerThatGoesBackEndsEverything(t *testing.T) {
-	onEach(t, func(t *testing.T, l *ledger) {
-		all, ask := l.nodes(t, 2), newAsker(t)
-		stands, ended := login(t, ask, all[0], "stands"), login(t, ask, all[0], "ended")
-		l.kill()
-		old := filepath.Join(t.TempDir(), "old")
-		copyFolder(t, old, l.data)
-		l.again()
-		must(t, ask.Logout(t.Context(), all[0].URL, ended.Access, false))
-		if err := ask.ForwardAuth(t.Context(), all[1].URL, ended.Access); !errors.Is(err, rescind.ErrInactive) {
-			t.Fatal(err)
-		}
-		time.Sleep(1500 * time.Millisecond) // nothing else: both nodes have seen the ending
+	onEach(t, func(t *testing.T, l *ledger) { goesBack(t, l, true) })
+}
 
-		l.kill()
-		must(t, os.RemoveAll(l.data))
-		copyFolder(t, l.data, old)
-		l.again()
-		back := time.Now()
-		var passed time.Duration // for how long somebody passed
-		for time.Since(back) < 2500*time.Millisecond {
-			for _, n := range all {
-				for _, g := range []nodes.Tokens{stands, ended} {
-					begun := time.Since(back)
-					if err := ask.ForwardAuth(t.Context(), n.URL, g.Access); err == nil {
-						passed = begun
-					} else if !errors.Is(err, rescind.ErrInactive) && !errors.Is(err, rescind.ErrUnavailable) {
-						t.Fatal(err)
-					}
+// TestALedgerThatGoesBackUnseenEndsEverythingSoon is the same where no request met
+// the outage: then it is noticed within about a second.
+func TestALedgerThatGoesBackUnseenEndsEverythingSoon(t *testing.T) {
+	onEach(t, func(t *testing.T, l *ledger) { goesBack(t, l, false) })
+}
+
+func goesBack(t *testing.T, l *ledger, asked bool) {
+	all, ask := l.nodes(t, 2), newAsker(t)
+	stands, ended := login(t, ask, all[0], "stands"), login(t, ask, all[0], "ended")
+	l.kill()
+	old := filepath.Join(t.TempDir(), "old")
+	copyFolder(t, old, l.data)
+	l.again()
+	must(t, ask.Logout(t.Context(), all[0].URL, ended.Access, false))
+	if err := ask.ForwardAuth(t.Context(), all[1].URL, ended.Access); !errors.Is(err, rescind.ErrInactive) {
+		t.Fatal(err)
+	}
+	time.Sleep(1500 * time.Millisecond) // nothing else: both nodes have seen the ending
+
+	l.kill()
+	if asked {
+		for _, n := range all {
+			if err := ask.ForwardAuth(t.Context(), n.URL, stands.Access); !errors.Is(err, rescind.ErrUnavailable) {
+				t.Fatal(err)
+			}
+		}
+	}
+	must(t, os.RemoveAll(l.data))
+	copyFolder(t, l.data, old)
+	l.again()
+	back := time.Now()
+	var passed time.Duration // when somebody passed last
+	for time.Since(back) < 2500*time.Millisecond {
+		for _, n := range all {
+			for _, g := range []nodes.Tokens{stands, ended} {
+				begun := time.Since(back)
+				switch err := ask.ForwardAuth(t.Context(), n.URL, g.Access); {
+				case err == nil && asked:
+					t.Fatalf("a token passed %s after the ledger had come back", begun)
+				case err == nil:
+					passed = begun
+				case !errors.Is(err, rescind.ErrInactive) && !errors.Is(err, rescind.ErrUnavailable):
+					t.Fatal(err)
 				}
 			}
-			time.Sleep(5 * time.Millisecond)
 		}
-		t.Logf("the last token passed %s after the ledger had come back", passed.Round(time.Millisecond))
-		if passed > 1500*time.Millisecond {
-			t.Errorf("tokens passed for %s", passed)
-		}
-		for i, n := range all {
-			for what, g := range map[string]nodes.Tokens{"stands": stands, "ended": ended} {
-				if err := ask.Introspect(t.Context(), n.URL, g.Access); !errors.Is(err, rescind.ErrInactive) {
-					t.Errorf("node %d, %s: %v", i, what, err)
-				}
+		time.Sleep(5 * time.Millisecond)
+	}
+	t.Logf("the last token passed %s after the ledger had come back", passed.Round(time.Millisecond))
+	if passed > 1500*time.Millisecond {
+		t.Errorf("tokens passed for %s", passed)
+	}
+	for i, n := range all {
+		for what, g := range map[string]nodes.Tokens{"stands": stands, "ended": ended} {
+			if err := ask.Introspect(t.Context(), n.URL, g.Access); !errors.Is(err, rescind.ErrInactive) {
+				t.Errorf("node %d, %s: %v", i, what, err)
 			}
-			events, err := ask.Events(t.Context(), n.URL, rescind.EventStoreWentBack)
-			if err != nil || len(events) == 0 {
-				t.Errorf("node %d tells nobody: %v, %v", i, events, err)
-			}
-			g := login(t, ask, n, "new")
-			must(t, ask.ForwardAuth(t.Context(), all[1-i].URL, g.Access))
 		}
-	})
+		events, err := ask.Events(t.Context(), n.URL, rescind.EventStoreWentBack)
+		if err != nil || len(events) == 0 {
+			t.Errorf("node %d tells nobody: %v, %v", i, events, err)
+		}
+		g := login(t, ask, n, "new")
+		must(t, ask.ForwardAuth(t.Context(), all[1-i].URL, g.Access))
+	}
 }
 
 // copyFolder keeps owners, as root: PostgreSQL insists on its own.
