@@ -23,10 +23,16 @@ type URL string
 // String leaves out the user, the password and every parameter.
 func (u URL) String() string {
 	scheme, rest, ok := strings.Cut(string(u), "://")
-	if !ok || u.Embedded() {
+	switch {
+	case u.Embedded(), !ok && !strings.Contains(string(u), "@"):
 		return string(u)
+	case !ok:
+		return "[redacted]"
 	}
-	rest, _, _ = strings.Cut(rest, "?")
+	rest, query, _ := strings.Cut(rest, "?")
+	if strings.Contains(query, "@") { // perhaps a password with a ? in it
+		return scheme + "://[redacted]"
+	}
 	if i := strings.LastIndexByte(rest, '@'); i >= 0 {
 		rest = rest[i+1:]
 	}
@@ -99,13 +105,13 @@ func (u URL) redact(err error) error {
 	}
 	text := strings.ReplaceAll(err.Error(), string(u), u.String())
 	if parsed, perr := url.Parse(string(u)); perr == nil {
-		secrets := parsed.Query()["password"]
+		secrets := append(parsed.Query()["password"], parsed.Query()["sslpassword"]...)
 		if password, ok := parsed.User.Password(); ok {
 			secrets = append(secrets, password)
 		}
 		for _, secret := range secrets {
 			if secret != "" {
-				text = strings.ReplaceAll(text, secret, "[redacted]")
+				text = strings.NewReplacer(secret, "[redacted]", url.QueryEscape(secret), "[redacted]", url.PathEscape(secret), "[redacted]").Replace(text)
 			}
 		}
 	}

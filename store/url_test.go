@@ -26,6 +26,19 @@ func TestAURLNeverPrintsItsSecrets(t *testing.T) {
 		"redis://user:hunter2@127.0.0.1:1/0?no_such=hunter2",
 		"rediss://user:hunter2@%zz/0",
 		"mysql://user:hunter2@127.0.0.1:1/x",
+		"postgres:user:hunter2@127.0.0.1:1/ledger",
+		// Passwords that were not escaped, as base64 has them.
+		"redis://:hunter2/x@127.0.0.1:1/0",
+		"redis://user:hunter2?x@127.0.0.1:1/0",
+		"redis://:hunter2#x@127.0.0.1:1/0",
+		"redis://:x/hunter2@127.0.0.1:1/0",
+		"redis://:%hunter2@127.0.0.1:1/0",
+		"postgres://user:hunter2/x@127.0.0.1:1/ledger",
+		"postgres://user:hunter2?x@127.0.0.1:1/ledger",
+		"postgres://user:hunter2#x@127.0.0.1:1/ledger",
+		"postgres://user:x@127.0.0.1:1/ledger?password=hunter2&host=a@b",
+		"postgres://127.0.0.1:1/ledger?sslpassword=hunter2&no_such=1&sslmode=x",
+		"postgres://127.0.0.1:1/ledger?password=hunter2+%26&sslmode=x",
 	} {
 		u := store.URL(text)
 		log := new(bytes.Buffer)

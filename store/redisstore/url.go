@@ -166,11 +166,12 @@ func addressOf(host string) (string, error) {
 	if err != nil {
 		name, port = strings.Trim(host, "[]"), "6379"
 		if strings.Contains(name, ":") && name == host {
-			return "", invalid("%q is no host with a port", host)
+			return "", invalid("a host is no host with a port")
 		}
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return "", invalid("%q is no port", port)
+		// It may be a part of a password.
+		return "", invalid("a host has a port that is none (/, ? and # in a password are written %%2F, %%3F and %%23)")
 	}
 	if name == "" {
 		return "", invalid("the URL has no host, or an empty one")
