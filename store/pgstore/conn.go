@@ -66,6 +66,9 @@ func (s *server) dial(ctx context.Context) (*conn, error) {
 		}
 	}
 	config.ValidateConnect = s.validate
+	if until, ok := ctx.Deadline(); ok {
+		config.ConnectTimeout = time.Until(until) / time.Duration(1+len(config.Fallbacks)) // one that is dead leaves time for the others
+	}
 	pg, err := pgx.ConnectConfig(ctx, config)
 	connected.Store(true)
 	if err != nil {

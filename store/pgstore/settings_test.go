@@ -118,6 +118,23 @@ func TestOnlyAPrimaryIsUsed(t *testing.T) {
 	mustWork(t, s, r)
 }
 
+// TestADeadHostIsPassedOver: a host that takes connections and says nothing does
+// not keep a node from the primary, at the start and after an outage.
+func TestADeadHostIsPassedOver(t *testing.T) {
+	server := postgres.Start(t)
+	dead, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = dead.Close() }() // nobody uses it any more
+	url := strings.Replace(schema(t, server), server.Addr(), dead.Addr().String()+","+server.Addr(), 1)
+	s := open(t, url, Options{})
+	mustWork(t, s, created(t, s))
+	server.Stop(true)
+	server.Restart()
+	mustWork(t, s, created(t, s))
+}
+
 // TestACancelledWaitForAStandbyIsNoSuccess: such a commit is there, and a failover
 // may lose it.
 func TestACancelledWaitForAStandbyIsNoSuccess(t *testing.T) {
