@@ -208,28 +208,71 @@ func (a *Authority) contradiction(ctx context.Context, known *Testimony, heads [
 	case cfg.Version < known.Config:
 		return fmt.Sprintf("its configuration has version %d after %d", cfg.Version, known.Config), nil
 	}
-	for _, m := range known.Marks {
-		page, err := a.store.Feed(ctx, m.Position-1, 1)
-		switch {
-		case err != nil:
-			return "", unavailable("feed", err)
-		case page.Head < m.Position:
-			return fmt.Sprintf("its feed ends at %d after %d", page.Head, m.Position), nil
-		case page.Gone || len(page.Endings) == 0: // purged by now: no evidence
-		case hex.EncodeToString(page.Endings[0].Nonce[:]) != m.Nonce:
-			return fmt.Sprintf("another ending stands at %d", m.Position), nil
+	found := make([]string, len(known.Marks)+len(heads))
+	err := each(len(found), func(i int) (err error) {
+		if i < len(known.Marks) {
+			found[i], err = a.contradictsMark(ctx, &known.Marks[i])
+		} else {
+			found[i], err = a.contradictsHead(ctx, heads[i-len(known.Marks)])
+		}
+		return err
+	})
+	for _, why := range found {
+		if why != "" {
+			return why, nil
 		}
 	}
-	for _, head := range heads {
-		page, err := a.store.Feed(ctx, head, 1)
-		if err != nil {
-			return "", unavailable("feed", err)
-		}
-		if page.Head < head {
-			return fmt.Sprintf("its feed ends at %d after %d was acknowledged", page.Head, head), nil
-		}
+	return "", err
+}
+
+func (a *Authority) contradictsMark(ctx context.Context, m *Mark) (string, error) {
+	page, err := a.store.Feed(ctx, m.Position-1, 1)
+	switch {
+	case err != nil:
+		return "", unavailable("feed", err)
+	case page.Head < m.Position:
+		return fmt.Sprintf("its feed ends at %d after %d", page.Head, m.Position), nil
+	case page.Gone || len(page.Endings) == 0: // purged by now: no evidence
+	case hex.EncodeToString(page.Endings[0].Nonce[:]) != m.Nonce:
+		return fmt.Sprintf("another ending stands at %d", m.Position), nil
 	}
 	return "", nil
+}
+
+func (a *Authority) contradictsHead(ctx context.Context, head Position) (string, error) {
+	page, err := a.store.Feed(ctx, head, 1)
+	switch {
+	case err != nil:
+		return "", unavailable("feed", err)
+	case page.Head < head:
+		return fmt.Sprintf("its feed ends at %d after %d was acknowledged", page.Head, head), nil
+	}
+	return "", nil
+}
+
+// shardsAtOnce bounds what a comparison asks at one time: there can be many shards,
+// and a comparison has no more time than an ending.
+const shardsAtOnce = 32
+
+// each runs f for 0 to n-1, several at a time, and returns the first error.
+func each(n int, f func(int) error) error {
+	errs := make([]error, n)
+	room := make(chan struct{}, shardsAtOnce)
+	var work sync.WaitGroup
+	for i := range n {
+		room <- struct{}{}
+		work.Go(func() {
+			errs[i] = f(i)
+			<-room
+		})
+	}
+	work.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // wentBack ends everything in a store that has gone back in time, and then gives
@@ -257,11 +300,14 @@ func (a *Authority) remember(ctx context.Context, known Testimony, cfg *StoreCon
 		next.Past = next.Past[max(0, len(next.Past)-maxPast):]
 		known.Marks = nil
 	}
-	for shard := range cfg.Shards {
-		mark, err := a.mark(ctx, shard, known.Marks)
-		if err != nil {
-			return err
-		}
+	marks := make([]Mark, cfg.Shards)
+	if err := each(len(marks), func(shard int) (err error) {
+		marks[shard], err = a.mark(ctx, shard, known.Marks)
+		return err
+	}); err != nil {
+		return err
+	}
+	for _, mark := range marks {
 		if mark.Position != 0 {
 			next.Marks = append(next.Marks, mark)
 		}
