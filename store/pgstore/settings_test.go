@@ -162,6 +162,7 @@ func TestACancelledWaitForAStandbyIsNoSuccess(t *testing.T) {
 
 	// Somebody cancels the wait.
 	execute(t, url, "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+	awaitQuery(t, url, "SELECT count(*) = 0 FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
 	result := make(chan error, 1)
 	go func() {
 		_, err := s.End(context.Background(), rescind.End{Session: r2.ID, At: s.Now()})
