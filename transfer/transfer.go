@@ -70,6 +70,7 @@ type run struct {
 	from, to rescind.Store
 	o        Options
 	fence    fence
+	fenced   time.Time // when this run has put it; zero if an earlier one had
 	marker   marker
 	marked   []byte // the marker as the target has it; nil before there is one
 }
@@ -186,6 +187,7 @@ func (r *run) putFence(ctx context.Context, version uint64) error {
 	_, err = r.from.Configure(ctx, rescind.Change{Expect: version, Documents: []rescind.Document{d}, Events: []rescind.Event{{
 		At: r.from.Now(), Kind: rescind.EventLedgerMoved, Actor: rescind.ActorSelf, Detail: "to " + r.o.To,
 	}}})
+	r.fenced = time.Now()
 	if errors.Is(err, rescind.ErrConflict) {
 		return fmt.Errorf("%w: the source has changed in this moment; try again", rescind.ErrUnavailable)
 	}
@@ -223,6 +225,9 @@ func (r *run) target(ctx context.Context) (rescind.StoreConfig, error) {
 func (r *run) settle(ctx context.Context) error {
 	for {
 		left := r.fence.At.Add(r.o.Settle).Sub(r.from.Now())
+		if !r.fenced.IsZero() {
+			left = r.o.Settle - time.Since(r.fenced) // the fence stands since then, and whatever the store's clock does
+		}
 		if left <= 0 || r.o.Settle == 0 {
 			return nil
 		}
