@@ -99,3 +99,27 @@ func TestAComparisonBegunBeforeAnOutageSaysNothingOfWhatCameBack(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestAnEpochThatWasLeftIsKnownToNewNodes: the same old copy is restored twice, and
+// the node that meets it the second time was not there the first. Law 3.
+func TestAnEpochThatWasLeftIsKnownToNewNodes(t *testing.T) {
+	kept := new(testament)
+	w := newWorld(t, func(c *rescind.Config) { c.Witness = kept })
+	a := w.login("alice", "app")
+	old := w.snapshot()
+	w.logout(a)
+	if _, err := w.Upkeep(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	for round := range 3 {
+		w.restore(old)
+		w.dead("app", a)
+		b := w.login("bob", "app")
+		kept.t = rescind.Testimony{}
+		w.restart()
+		w.stillGood("on a new node", b)
+		if n := w.wentBack(); n != 1 {
+			t.Errorf("round %d: %d events say that it went back", round, n)
+		}
+	}
+}

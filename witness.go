@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,6 +39,30 @@ type Mark struct {
 
 // maxPast bounds the epochs that are remembered.
 const maxPast = 64
+
+// leftDocID is the document in which the store itself says which epochs it has
+// left: a node that is new must know them too, should the store be in one again.
+const leftDocID = "left"
+
+func leftEpochs(cfg *StoreConfig) []string {
+	for _, d := range cfg.Documents {
+		if d.Kind == ServerDocument && d.ID == leftDocID {
+			return strings.Fields(string(d.Value))
+		}
+	}
+	return nil
+}
+
+// left adds epochs to those that were left, and forgets the oldest.
+func left(past []string, more ...string) []string {
+	past = slices.Clone(past)
+	for _, epoch := range more {
+		if epoch != "" && !slices.Contains(past, epoch) {
+			past = append(past, epoch)
+		}
+	}
+	return past[max(0, len(past)-maxPast):]
+}
 
 // Witness keeps a Testimony where the fate of the store does not reach it: in a
 // small file of the node's own. It is used by one Authority at a time.
@@ -179,7 +204,7 @@ func (a *Authority) examine(ctx context.Context) error {
 		return err
 	}
 	if why != "" {
-		if err := a.wentBack(ctx, why); err != nil {
+		if err := a.wentBack(ctx, why, left(known.Past, known.Epoch)); err != nil {
 			return err
 		}
 		if cfg, err = a.store.Config(ctx); err != nil {
@@ -277,8 +302,9 @@ func each(n int, f func(int) error) error {
 
 // wentBack ends everything in a store that has gone back in time, and then gives
 // it a new epoch: in this order, so that who sees the epoch can rely on the end.
-// Two nodes may do so at once; that ends no more than one would have.
-func (a *Authority) wentBack(ctx context.Context, why string) error {
+// Two nodes may do so at once; that ends no more than one would have. Past are the
+// epochs that this node knows to be left.
+func (a *Authority) wentBack(ctx context.Context, why string, past []string) error {
 	a.log.ErrorContext(ctx, "the store has gone back in time: every session in it ends. Was an old copy restored, or did it lose writes?", "why", why)
 	now := a.store.Now()
 	_, err := a.store.MoveCutoff(ctx, CutoffMove{Kind: EndAll, At: now, Event: Event{
@@ -288,16 +314,16 @@ func (a *Authority) wentBack(ctx context.Context, why string) error {
 		return unavailable("move cutoff", err)
 	}
 	return a.configure(ctx, func(cfg StoreConfig, now time.Time) (Change, error) {
-		return Change{Expect: cfg.Version, NewEpoch: true, Events: []Event{{At: now, Kind: EventStoreWentBack, Actor: ActorSelf, Detail: why}}}, nil
+		past := strings.Join(left(leftEpochs(&cfg), append(past, hex.EncodeToString(cfg.Epoch[:]))...), " ")
+		return Change{Expect: cfg.Version, NewEpoch: true, Documents: []Document{{Kind: ServerDocument, ID: leftDocID, Value: []byte(past)}}, Events: []Event{{At: now, Kind: EventStoreWentBack, Actor: ActorSelf, Detail: why}}}, nil
 	})
 }
 
 // remember takes down what the store says now.
 func (a *Authority) remember(ctx context.Context, known Testimony, cfg *StoreConfig) error {
-	next := Testimony{Epoch: hex.EncodeToString(cfg.Epoch[:]), Past: known.Past, Config: cfg.Version}
+	next := Testimony{Epoch: hex.EncodeToString(cfg.Epoch[:]), Past: left(known.Past, leftEpochs(cfg)...), Config: cfg.Version}
 	if known.Epoch != next.Epoch && known.Epoch != "" {
-		next.Past = append(slices.Clone(known.Past), known.Epoch)
-		next.Past = next.Past[max(0, len(next.Past)-maxPast):]
+		next.Past = left(next.Past, known.Epoch)
 		known.Marks = nil
 	}
 	marks := make([]Mark, cfg.Shards)
@@ -350,7 +376,7 @@ func (a *Authority) aheadOfStore(ctx context.Context, s *Session, generation uin
 	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), endTime)
 	defer done()
 	why := fmt.Sprintf("the session %s is at generation %d after %d", s.ID, s.Generation, generation)
-	if err := a.wentBack(ctx, why); err != nil {
+	if err := a.wentBack(ctx, why, nil); err != nil {
 		return err
 	}
 	return a.assure(ctx)
