@@ -67,3 +67,24 @@ func TestKeysAreRevokedWithFullMemory(t *testing.T) {
 		t.Errorf("a key's revocation: %v", err)
 	}
 }
+
+// TestAStepThatIsCutShortSparesNothing: law 1. A server that refuses a part of a
+// script, as one whose rules for accounts have changed, takes back nothing of what
+// came before.
+func TestAStepThatIsCutShortSparesNothing(t *testing.T) {
+	ctx := context.Background()
+	server := redis.Start(t)
+	s := impatient(t, server.URL())
+	r := enrol(t, s, 1)
+	server.Do("ACL", "SETUSER", "default", "-xadd")
+	move := rescind.CutoffMove{Kind: rescind.EndSubject, Tag: r.ID.Tag(), At: s.Now(), Keep: &rescind.Keep{Session: r.ID, Version: r.Version}}
+	if _, err := s.MoveCutoff(ctx, move); !errors.Is(err, rescind.ErrUnavailable) {
+		t.Fatalf("a step that is refused: %v", err)
+	}
+	server.Do("ACL", "SETUSER", "default", "+xadd")
+	move.Keep = nil
+	if _, err := s.MoveCutoff(ctx, move); err != nil {
+		t.Fatal(err)
+	}
+	mustStand(t, s, r.ID, false)
+}

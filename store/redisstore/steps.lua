@@ -136,16 +136,21 @@ return {1, m.head}
 local m, err = load(KEYS[1])
 if err then return err end
 local now = tonumber(ARGV[1])
+local kept
 if KEYS[7] then
 	local v = redis.call('GET', KEYS[7])
 	if not v then return CONFLICT end
 	if string.sub(v, 2, 7) ~= ARGV[6] then return CONFLICT end
-	local r = record(v)
-	if not standing(r, m, KEYS[4], KEYS[6]) then return CONFLICT end
-	r.version, r.birth = r.version + 1, m.head + 1
-	write(KEYS[7], r)
+	kept = record(v)
+	if not standing(kept, m, KEYS[4], KEYS[6]) then return CONFLICT end
 end
+-- The position comes first: if the server refuses the rest, nobody else takes that
+-- position, and so no cutoff stays behind a birth that is ahead of the feed.
 take(m, KEYS[2], ARGV[4])
+if kept then
+	kept.version, kept.birth = kept.version + 1, m.head
+	write(KEYS[7], kept)
+end
 redis.call('SET', KEYS[4], struct.pack(CUTOFF, m.head, tonumber(ARGV[2])))
 redis.call('ZADD', KEYS[5], ARGV[2], ARGV[3])
 log(m, KEYS[3], now, ARGV[5])
