@@ -20,6 +20,8 @@ type world struct {
 	nodes   []*nodes.Node
 	proxies []*proxy.Proxy // of each node, if there are any
 	faults  []fault        // of the ledger's kind
+
+	inOrder func() error // the ledger itself says in which order it committed, if it can
 }
 
 // fault is something that goes wrong for a while.
@@ -75,8 +77,8 @@ func onCluster(t *testing.T) *world {
 }
 
 func onPostgreSQL(t *testing.T) *world {
-	s := postgres.Start(t)
-	w := &world{t: t, faults: []fault{
+	s := postgres.Start(t, postgres.With("track_commit_timestamp", "on"))
+	w := &world{t: t, inOrder: func() error { return inOrder(t.Context(), s.URL("")) }, faults: []fault{
 		{"the ledger is frozen", func() { s.Freeze(); pause(300, 1200); s.Thaw() }},
 		{"the ledger is frozen for longer than a call may take", func() { s.Freeze(); pause(2200, 3000); s.Thaw() }},
 		{"the ledger is killed", func() { s.Kill(); pause(0, 300); s.Restart() }},

@@ -2,10 +2,13 @@ package linear
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/rescind/rescind"
 	"github.com/rescind/rescind/store"
@@ -15,7 +18,7 @@ import (
 // TestTheFeedIsInCommitOrder ends many sessions at once, at all nodes, while
 // somebody follows the feed.
 func TestTheFeedIsInCommitOrder(t *testing.T) {
-	const sessions, workers = 1000, 48
+	const sessions, workers = 2500, 384
 	for _, on := range stores {
 		t.Run(on.name, func(t *testing.T) {
 			w := on.start(t)
@@ -47,8 +50,32 @@ func TestTheFeedIsInCommitOrder(t *testing.T) {
 			if n, err := feed(); err != nil || n != sessions {
 				t.Errorf("the feed has %d endings of %d: %v", n, sessions, err)
 			}
+			if w.inOrder != nil {
+				if err := w.inOrder(); err != nil {
+					t.Error(err)
+				}
+			}
 		})
 	}
+}
+
+// inOrder asks PostgreSQL when it committed what stands at each position of the feed.
+// Who follows the feed may miss what is wrong for a moment; this does not.
+func inOrder(ctx context.Context, url string) error {
+	c, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return err
+	}
+	const later = `SELECT count(*), coalesce(min(position), 0) FROM (
+		SELECT position, at < max(at) OVER (ORDER BY position) AS late
+		FROM (SELECT position, pg_xact_commit_timestamp(xmin) AS at FROM rescind_feed WHERE position > 0) feed
+	) positions WHERE late`
+	var n, first int64
+	err = c.QueryRow(ctx, later).Scan(&n, &first)
+	if err = errors.Join(err, c.Close(ctx)); err == nil && n > 0 {
+		err = fmt.Errorf("the feed is not in commit order: %d positions were committed before lower ones, as %d", n, first)
+	}
+	return err
 }
 
 // reader follows the feed of a ledger, as a node with a cache would: what it has
