@@ -123,3 +123,16 @@ func TestAnEpochThatWasLeftIsKnownToNewNodes(t *testing.T) {
 		}
 	}
 }
+
+// TestAWitnessOfAnotherLedgerAccusesNobody: two servers that were given one file.
+func TestAWitnessOfAnotherLedgerAccusesNobody(t *testing.T) {
+	kept := new(testament)
+	w := newWorld(t, func(c *rescind.Config) { c.Witness = kept })
+	g := w.login("alice", "app")
+	newWorld(t, func(c *rescind.Config) { c.Witness, c.Issuer = kept, "https://other.example" })
+	w.restart()
+	w.stillGood("after a restart with another ledger's witness", g)
+	if n := w.wentBack(); n != 0 {
+		t.Errorf("the store is said to have gone back")
+	}
+}

@@ -25,9 +25,10 @@ import (
 
 // Testimony is what a node remembers of its store.
 type Testimony struct {
-	Epoch  string   `json:"epoch"`          // the one last seen
-	Past   []string `json:"past,omitempty"` // those before it: a store in one of them has gone back
-	Config uint64   `json:"config"`         // the version of the configuration
+	Issuer string   `json:"issuer,omitempty"` // whose ledger it is
+	Epoch  string   `json:"epoch"`            // the one last seen
+	Past   []string `json:"past,omitempty"`   // those before it: a store in one of them has gone back
+	Config uint64   `json:"config"`           // the version of the configuration
 	Marks  []Mark   `json:"marks,omitempty"`
 }
 
@@ -190,6 +191,10 @@ func (a *Authority) examine(ctx context.Context) error {
 	if err != nil {
 		return unavailable("witness", err)
 	}
+	if kept.Issuer != "" && kept.Issuer != a.issuer {
+		a.log.WarnContext(ctx, "the witness tells of another ledger: give each server a file of its own", "issuer", kept.Issuer)
+		kept = Testimony{}
+	}
 	known := kept
 	if set := a.set.Load(); set != nil && set.epoch == known.Epoch {
 		known.Config = max(known.Config, set.version) // before reading what must not be older
@@ -321,7 +326,7 @@ func (a *Authority) wentBack(ctx context.Context, why string, past []string) err
 
 // remember takes down what the store says now.
 func (a *Authority) remember(ctx context.Context, known Testimony, cfg *StoreConfig) error {
-	next := Testimony{Epoch: hex.EncodeToString(cfg.Epoch[:]), Past: left(known.Past, leftEpochs(cfg)...), Config: cfg.Version}
+	next := Testimony{Issuer: a.issuer, Epoch: hex.EncodeToString(cfg.Epoch[:]), Past: left(known.Past, leftEpochs(cfg)...), Config: cfg.Version}
 	if known.Epoch != next.Epoch && known.Epoch != "" {
 		next.Past = left(next.Past, known.Epoch)
 		known.Marks = nil
@@ -338,7 +343,7 @@ func (a *Authority) remember(ctx context.Context, known Testimony, cfg *StoreCon
 			next.Marks = append(next.Marks, mark)
 		}
 	}
-	if next.Epoch == known.Epoch && next.Config == known.Config && slices.Equal(next.Marks, known.Marks) {
+	if next.Issuer == known.Issuer && next.Epoch == known.Epoch && next.Config == known.Config && slices.Equal(next.Marks, known.Marks) {
 		return nil
 	}
 	if err := a.witness.Remember(next); err != nil {
