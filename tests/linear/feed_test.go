@@ -134,12 +134,16 @@ func follow(t *testing.T, url string, outages bool) func() (int, error) {
 	return func() (int, error) {
 		close(stop)
 		err := <-wrong
-		total := 0
-		for _, s := range r.shards {
-			total += len(s.nonces)
-		}
-		return total, err
+		return r.total(), err
 	}
+}
+
+func (r *reader) total() int {
+	n := 0
+	for _, s := range r.shards {
+		n += len(s.nonces)
+	}
+	return n
 }
 
 const pageOfFeed = 100
@@ -183,10 +187,14 @@ func (r *reader) page(after rescind.Position) ([]rescind.Ending, error) {
 	return page.Endings, nil
 }
 
-// again reads everything once more: nothing has come in between, or changed.
+// again reads what is left, and then everything once more: nothing has come in
+// between, or changed.
 func (r *reader) again() error {
-	if err := r.read(); err != nil {
-		return err
+	for n := -1; n < r.total(); {
+		n = r.total()
+		if err := r.read(); err != nil {
+			return err
+		}
 	}
 	for _, s := range r.shards {
 		at := s.from
