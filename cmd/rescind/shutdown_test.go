@@ -26,6 +26,15 @@ func launch(t *testing.T, folder, listen string, more ...string) (*child, *appli
 	return c, newApplication(c)
 }
 
+// refused reports whether the server takes no new connection. One that was made in
+// the last moment is never answered, and the request under way lasts ten seconds.
+func (a *application) refused() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	_, err := a.get(ctx, a.server+"/healthz", "")
+	return err != nil
+}
+
 // halfway sends a revocation and stops before its body. It returns once the
 // server has begun to work on it.
 func halfway(t *testing.T, c *child, body string) (net.Conn, *bufio.Reader) {
@@ -154,10 +163,7 @@ func TestASecondSignalEndsTheServerAtOnce(t *testing.T) {
 	if err := c.cmd.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}
-	within10s(t, "new connections are refused", func() bool {
-		_, err := app.get(context.Background(), app.server+"/healthz", "")
-		return err != nil
-	})
+	within10s(t, "new connections are refused", app.refused)
 	if err := c.cmd.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/rescind/rescind/tests/redis"
 )
 
-const patience = time.Second // of the stores here
+const patience = defaultTimeout // of the stores here: what users have
 
 func impatient(t testing.TB, url string) *Store {
 	t.Helper()
