@@ -74,7 +74,7 @@ func TestAServerThatLosesWritesIsRefused(t *testing.T) {
 		mustWarn(t, server.URL()+"?accept=loss", "WARNING", "back")
 		server.Do("CONFIG", "SET", name, values[0])
 	}
-	s := mustWarn(t, server.URL(), "loses nothing", "16 shards", "one server", "within 1s")
+	s := mustWarn(t, server.URL(), "loses nothing", "16 shards", "one server", "within "+patience.String())
 	if n := len(s.Report().Warning); n != 0 {
 		t.Errorf("a warning without a reason: %s", s.Report())
 	}
