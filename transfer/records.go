@@ -2,7 +2,6 @@ package transfer
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -17,8 +16,6 @@ const (
 	atOnce    = 32 // writes to the target
 	eventStep = 500
 )
-
-func compare(a, b string) int { return cmp.Compare(a, b) }
 
 // asCopied is what a session of the source becomes: one that a cutoff has ended
 // has no cutoff in the target, and so has to say it itself.

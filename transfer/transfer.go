@@ -12,6 +12,7 @@ package transfer
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -246,10 +247,7 @@ func content(cfg *rescind.StoreConfig) []rescind.Document {
 		return d.Kind == rescind.ServerDocument && (d.ID == rescind.MovedDocument || d.ID == rescind.CopyingDocument)
 	})
 	slices.SortFunc(docs, func(a, b rescind.Document) int {
-		if a.Kind != b.Kind {
-			return compare(a.Kind, b.Kind)
-		}
-		return compare(a.ID, b.ID)
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.ID, b.ID))
 	})
 	return docs
 }
