@@ -328,8 +328,10 @@ func TestFrozenEndsWithTheCaller(t *testing.T) {
 	}))
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	if a, err := c.Check(ctx, question{rule: "-", method: "GET"}.request()); err == nil {
-		t.Errorf("passed: %v", a)
+	// Which of the two sees the end first is chance: the caller, or the check, whose answer can still arrive.
+	a, err := c.Check(ctx, question{rule: "-", method: "GET"}.request())
+	if err == nil && codes.Code(a.GetStatus().GetCode()) != codes.Unavailable {
+		t.Errorf("neither an error nor 503: %v", a)
 	}
 	select {
 	case <-over:
