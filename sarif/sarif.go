@@ -84,8 +84,8 @@ type Rule struct {
 	HelpURI     string // where that can be read; may be empty
 	Severity    Severity
 	Precision   string // "very-high", "high", "medium" or "low": how seldom a finding is false
-	CWE         []int
-	ASVS        []string // requirements of OWASP ASVS 5.0.0, such as "7.4.1"
+	CWE         []string // "CWE-613"
+	ASVS        []string // requirements of OWASP ASVS, as it wants to be cited: "v5.0.0-7.4.1"
 	Tags        []string // further ones
 }
 

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -80,15 +79,14 @@ func (t *taxonomies) rule(r Rule) *v210.ReportingDescriptor {
 		d.WithHelpURI(r.HelpURI)
 	}
 	tags := []string{"security"}
-	for _, number := range r.CWE {
-		id := strconv.Itoa(number)
+	for _, id := range r.CWE {
 		t.cwe = append(t.cwe, id)
-		tags = append(tags, "external/cwe/cwe-"+id)
+		tags = append(tags, "external/cwe/"+strings.ToLower(id))
 		d.AddRelationship(relationship(id, cwe))
 	}
 	for _, id := range r.ASVS {
 		t.asvs = append(t.asvs, id)
-		tags = append(tags, "external/asvs/v5.0.0-"+id)
+		tags = append(tags, "external/asvs/"+id)
 		d.AddRelationship(relationship(id, asvs))
 	}
 	tags = append(tags, r.Tags...)
