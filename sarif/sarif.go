@@ -83,7 +83,7 @@ type Rule struct {
 	Help        string // why it matters and what to do, as Markdown
 	HelpURI     string // where that can be read; may be empty
 	Severity    Severity
-	Precision   string // "very-high", "high", "medium" or "low": how seldom a finding is false
+	Precision   string   // "very-high", "high", "medium" or "low": how seldom a finding is false
 	CWE         []string // "CWE-613"
 	ASVS        []string // requirements of OWASP ASVS, as it wants to be cited: "v5.0.0-7.4.1"
 	Tags        []string // further ones
