@@ -19,6 +19,8 @@ type Program struct {
 	tops      map[*File]*Scope
 	classes   []*Class
 	classIn   map[*Class]*Scope
+	whole     map[*Class]*Class               // of a type of Go whose methods stand in several files: the one with its fields
+	parts     map[*Class][]*Class             // the reverse
 	members   map[*Class]map[string][]binding // what methods assign to this.name
 	served    map[*Node]bool                  // handlers of routes
 	resolved  map[resolution][]*File
@@ -64,7 +66,8 @@ func Link(files []*File, tree Tree, frontends ...Frontend) *Program {
 	p := &Program{
 		Files: files, tree: tree,
 		frontends: map[Language]Frontend{}, byPath: map[string]*File{}, byPackage: map[string][]*File{},
-		scopes: map[*Function]*Scope{}, tops: map[*File]*Scope{}, classIn: map[*Class]*Scope{}, members: map[*Class]map[string][]binding{},
+		scopes: map[*Function]*Scope{}, tops: map[*File]*Scope{}, classIn: map[*Class]*Scope{},
+		whole: map[*Class]*Class{}, parts: map[*Class][]*Class{}, members: map[*Class]map[string][]binding{},
 		served: map[*Node]bool{}, resolved: map[resolution][]*File{}, exports: map[*File]map[string][]Export{},
 		exporting: map[exportKey]bool{}, known: map[*Node]*Value{},
 	}
@@ -76,6 +79,11 @@ func Link(files []*File, tree Tree, frontends ...Frontend) *Program {
 		if f.Package != "" {
 			p.byPackage[f.Package] = append(p.byPackage[f.Package], f)
 		}
+	}
+	for _, files := range p.byPackage {
+		p.join(files)
+	}
+	for _, f := range files {
 		for i := range f.Routes {
 			for _, h := range f.Routes[i].Handlers {
 				p.served[h] = true
@@ -84,6 +92,45 @@ func Link(files []*File, tree Tree, frontends ...Frontend) *Program {
 		p.bindFile(f)
 	}
 	return p
+}
+
+// join finds the types of a package whose parts stand in several files.
+func (p *Program) join(files []*File) {
+	named := map[string][]*Class{}
+	for _, f := range files {
+		if f.Body == nil {
+			continue
+		}
+		for _, n := range f.Body.Args {
+			if n.Kind == Type && n.Class != nil {
+				named[n.Class.Name] = append(named[n.Class.Name], n.Class)
+			}
+		}
+	}
+	for _, all := range named {
+		if len(all) == 1 {
+			continue
+		}
+		whole := all[0]
+		for _, c := range all {
+			if len(c.Fields) > 0 || len(c.Bases) > 0 || c.Interface {
+				whole = c
+				break
+			}
+		}
+		for _, c := range all {
+			p.whole[c] = whole
+		}
+		p.parts[whole] = all
+	}
+}
+
+// one is the class that stands for all parts of it.
+func (p *Program) one(c *Class) *Class {
+	if whole := p.whole[c]; whole != nil {
+		return whole
+	}
+	return c
 }
 
 // Top returns the top level of a file as a function.
@@ -224,7 +271,7 @@ func (p *Program) enter(f *Function, up *Scope) {
 	}
 	s := &Scope{File: up.File, Func: f, Up: up, Class: up.Class, names: map[string][]binding{}}
 	if f.Class != nil {
-		s.Class = f.Class
+		s.Class = p.one(f.Class)
 	}
 	p.scopes[f] = s
 	p.Functions = append(p.Functions, f)
@@ -249,7 +296,7 @@ func (p *Program) enterClass(c *Class, s *Scope) {
 	p.classIn[c] = s
 	p.classes = append(p.classes, c)
 	if c.Name != "" {
-		s.bind(c.Name, binding{scope: s, class: c})
+		s.bind(c.Name, binding{scope: s, class: p.one(c)})
 	}
 	within := &Scope{File: s.File, Func: s.Func, Up: s.Up, Class: c, names: s.names}
 	for _, d := range c.Decorators {

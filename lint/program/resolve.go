@@ -458,32 +458,21 @@ func (p *Program) ofClass(c *Class, name string, depth int) (Value, bool) {
 	return Value{}, false
 }
 
-// method finds a method that c itself has; in Go, those of other files too.
+// method finds a method that c itself has.
 func (p *Program) method(c *Class, name string) *Function {
-	if m := c.Method(name); m != nil {
-		return m
-	}
-	at := p.classIn[c]
-	if at == nil || at.File.Package == "" {
-		return nil
-	}
-	for _, f := range p.byPackage[at.File.Package] {
-		for _, b := range p.tops[f].names[c.Name] {
-			if b.class != nil && b.class != c {
-				if m := b.class.Method(name); m != nil {
-					return m
-				}
-			}
+	for _, part := range p.parts[c] {
+		if m := part.Method(name); m != nil {
+			return m
 		}
 	}
-	return nil
+	return c.Method(name)
 }
 
 // implementations are the methods that a call of an interface's method may reach.
 func (p *Program) implementations(c *Class, name string) []*Function {
 	var all []*Function
 	for _, other := range p.classes {
-		if other == c || other.Interface || len(all) >= 8 {
+		if other == c || other.Interface || p.one(other) != other || len(all) >= 8 {
 			continue
 		}
 		m := p.method(other, name)
