@@ -1,0 +1,268 @@
+package probe
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Errors of the client that are no answer of the target. An experiment that meets
+// one of the first two has to stop.
+var (
+	// ErrBudget: the run has sent as many requests as it may.
+	ErrBudget = errors.New("the limit of requests is reached")
+	// ErrFailedLogins: as many logins failed as may fail. One more might lock the
+	// account.
+	ErrFailedLogins = errors.New("the limit of failed logins is reached")
+	// ErrForeignHost: a request or a redirect leads to a host that the description
+	// does not name.
+	ErrForeignHost = errors.New("not a host that the description names")
+)
+
+// A client sends every request of a run, and keeps its limits: named hosts only,
+// no redirect followed, a budget, bounded parallelism, capped answers.
+type client struct {
+	http    *http.Client
+	hosts   []string // host:port in lower case
+	secrets *secrets
+	now     func() time.Time
+	sleep   func(context.Context, time.Duration) error
+	body    int64 // bytes of an answer that are read
+	budget  int64
+	sent    atomic.Int64
+	slots   chan struct{}
+	every   time.Duration // between two requests; 0 for no limit
+
+	mu   sync.Mutex
+	next time.Time // when the next request may be begun, if every is set
+}
+
+// A request is one to be sent. Nothing of it is shared with another, so that it
+// may be changed.
+type request struct {
+	role     string // of the Exchange
+	session  string
+	artefact string
+	method   string
+	url      *url.URL
+	header   http.Header
+	body     []byte
+	// shell is the same request with variables of the shell in the place of its
+	// secrets, for the curl command. Nil if it holds none.
+	shell *shellForm
+}
+
+// shellForm is how a request is written for a shell.
+type shellForm struct {
+	url    string
+	header http.Header
+	body   string
+}
+
+// An answer is what became of a request. It is never nil; err says why there is
+// none.
+type answer struct {
+	request request
+	status  int
+	header  http.Header
+	body    []byte // at most the limit
+	cut     bool   // there was more
+	err     error
+	began   time.Time // when the request was begun
+	ended   time.Time // when the answer had been read
+	// What the judge says of it, for requests of protected routes.
+	class  Class
+	backed bool
+	note   string
+}
+
+// limits of a client.
+type limits struct {
+	requests  int64
+	parallel  int
+	perSecond float64
+	timeout   time.Duration
+	body      int64
+}
+
+// maxHeader is how many bytes of header an answer may have.
+const maxHeader = 64 << 10
+
+// newClient makes a client that talks to the named hosts only. A host is
+// "name:port".
+func newClient(hosts []string, l limits, o Options, s *secrets) *client {
+	c := &client{
+		hosts: hosts, secrets: s, now: o.Now, sleep: o.Sleep,
+		body: l.body, budget: l.requests, slots: make(chan struct{}, l.parallel),
+	}
+	if l.perSecond > 0 {
+		c.every = time.Duration(float64(time.Second) / l.perSecond)
+	}
+	dial := o.Dial
+	if dial == nil {
+		dial = (&net.Dialer{Timeout: l.timeout}).DialContext
+	}
+	c.http = &http.Client{
+		Timeout: l.timeout,
+		Transport: &http.Transport{
+			Proxy: o.Proxy, // nil: none, whatever the environment says
+			// The host is looked at once more where the connection is made: what
+			// reaches this point by any other way is stopped here.
+			DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+				if o.Proxy == nil && !slices.Contains(hosts, strings.ToLower(address)) {
+					return nil, fmt.Errorf("%s: %w", address, ErrForeignHost)
+				}
+				return dial(ctx, network, address)
+			},
+			TLSClientConfig:        &tls.Config{InsecureSkipVerify: o.Insecure},
+			TLSHandshakeTimeout:    l.timeout,
+			ResponseHeaderTimeout:  l.timeout,
+			MaxIdleConnsPerHost:    l.parallel,
+			IdleConnTimeout:        90 * time.Second,
+			MaxResponseHeaderBytes: maxHeader,
+			DisableCompression:     true, // a small answer could unpack to a large one
+			ForceAttemptHTTP2:      true,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	return c
+}
+
+// named reports whether the description names the host of a URL.
+func (c *client) named(u *url.URL) bool {
+	return (u.Scheme == "http" || u.Scheme == "https") && u.User == nil && slices.Contains(c.hosts, address(u))
+}
+
+// address is the host and the port of a URL, in lower case.
+func address(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"https": "443", "wss": "443"}[u.Scheme]
+		if port == "" {
+			port = "80"
+		}
+	}
+	return strings.ToLower(net.JoinHostPort(u.Hostname(), port))
+}
+
+// do sends a request, once. It waits for a free slot, and for its turn if there is
+// a limit of requests in a second.
+func (c *client) do(ctx context.Context, q request) *answer {
+	a := &answer{request: q}
+	release, err := c.admit(ctx, q.url)
+	if err != nil {
+		a.err = err
+		a.began = c.now()
+		a.ended = a.began
+		return a
+	}
+	defer release()
+	req, err := http.NewRequestWithContext(ctx, q.method, q.url.String(), bytes.NewReader(q.body))
+	if err != nil {
+		a.err = err
+		return a
+	}
+	req.Header = q.header.Clone()
+	if req.Header == nil {
+		req.Header = http.Header{}
+	}
+	if req.Header.Get("User-Agent") == "" {
+		req.Header.Set("User-Agent", userAgent)
+	}
+	if host := req.Header.Get("Host"); host != "" {
+		req.Host = host
+	}
+	a.began = c.now()
+	response, err := c.http.Do(req)
+	if err != nil {
+		a.ended, a.err = c.now(), err
+		return a
+	}
+	a.status, a.header = response.StatusCode, response.Header
+	a.body, err = io.ReadAll(io.LimitReader(response.Body, c.body+1))
+	a.ended = c.now()
+	if int64(len(a.body)) > c.body {
+		a.body, a.cut = a.body[:c.body], true
+	} else if err != nil {
+		a.err = fmt.Errorf("the answer broke off: %w", err)
+	}
+	// What is left of an answer is not read. Closing it ends the connection.
+	if err := response.Body.Close(); err != nil && a.err == nil {
+		a.err = err
+	}
+	return a
+}
+
+// userAgent is how the probe names itself, so that whoever reads the logs of a
+// target knows what it was.
+const userAgent = "rescind-probe"
+
+// admit checks what may be checked before a request is begun, and takes a slot for
+// it. WebSockets and event streams take one too, while they are opened.
+func (c *client) admit(ctx context.Context, u *url.URL) (release func(), err error) {
+	if !c.named(u) {
+		return nil, fmt.Errorf("%s: %w", address(u), ErrForeignHost)
+	}
+	select {
+	case c.slots <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	release = func() { <-c.slots }
+	if err := c.turn(ctx); err != nil {
+		release()
+		return nil, err
+	}
+	if c.sent.Add(1) > c.budget {
+		c.sent.Add(-1)
+		release()
+		return nil, ErrBudget
+	}
+	return release, nil
+}
+
+// turn waits until the next request may be begun.
+func (c *client) turn(ctx context.Context) error {
+	if c.every == 0 {
+		return nil
+	}
+	c.mu.Lock()
+	now := c.now()
+	at := c.next
+	if at.Before(now) {
+		at = now
+	}
+	c.next = at.Add(c.every)
+	c.mu.Unlock()
+	return c.sleep(ctx, at.Sub(now))
+}
+
+// exchange is the printed form of an answer and its request.
+func (c *client) exchange(a *answer) Exchange {
+	q := a.request
+	x := Exchange{
+		Role: q.role, Session: q.session, Artefact: q.artefact,
+		Began: a.began, Took: a.ended.Sub(a.began),
+		Request: Request{
+			Method: q.method, URL: c.secrets.mask(q.url.String()),
+			Header: c.secrets.fields(q.header), Body: c.secrets.body(q.body), Curl: curl(q, c.secrets),
+		},
+		Status: a.status, Header: c.secrets.fields(a.header), Body: c.secrets.body(a.body), BodySize: int64(len(a.body)),
+		Class: a.class, Note: a.note,
+	}
+	if a.err != nil {
+		x.Error = c.secrets.mask(a.err.Error())
+	}
+	return x
+}

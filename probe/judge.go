@@ -1,0 +1,268 @@
+package probe
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"mime"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/rescind/rescind/probe/target"
+)
+
+// A route is a protected request on one instance, with what the judge has learned
+// of its answers.
+type route struct {
+	request  *target.Request
+	line     string // "GET /api/me"
+	instance string
+	// identity finds in an answer for whom it is; nil if it does not say.
+	identity *target.Finder
+
+	mu     sync.Mutex
+	alive  map[int][]traits // answers to valid sessions, by user
+	dead   [][]traits       // answers to no session: one list for each kind of control
+	learnt map[int]*likeness
+	ids    map[int]string // what identity found, by user
+
+	pulse pulse
+}
+
+// traits are what an answer looks like: its status, where it leads, and what its
+// body consists of. Two answers are compared by the traits that they share, and
+// never by words that somebody expects in them.
+type traits map[string]bool
+
+// maxTraits bounds what is kept of one answer.
+const maxTraits = 4000
+
+func traitsOf(a *answer) traits {
+	t := traits{fmt.Sprintf("status %d", a.status): true}
+	if to := redirect(a); to != nil {
+		t["leads to "+to.Host+to.Path] = true
+	}
+	kind, _, err := mime.ParseMediaType(a.header.Get("Content-Type"))
+	if err == nil {
+		t["type "+kind] = true
+	}
+	var document any
+	decoder := json.NewDecoder(bytes.NewReader(a.body))
+	decoder.UseNumber()
+	if err := decoder.Decode(&document); err == nil {
+		t.walk("", document)
+		return t
+	}
+	for part := range strings.FieldsFuncSeq(string(a.body), func(c rune) bool { return c == '\n' || c == '<' }) {
+		if part = strings.TrimSpace(part); part != "" && len(t) < maxTraits {
+			t["text "+part] = true
+		}
+	}
+	return t
+}
+
+// walk adds the members of a JSON document: that they are there, and what they
+// are. Elements of an array count as one.
+func (t traits) walk(at string, value any) {
+	if len(t) >= maxTraits {
+		return
+	}
+	switch v := value.(type) {
+	case map[string]any:
+		t[at+" object"] = true
+		for name, member := range v {
+			t.walk(at+"/"+name, member)
+		}
+	case []any:
+		t[at+" array"] = true
+		for _, element := range v {
+			t.walk(at+"/*", element)
+		}
+	default:
+		t[fmt.Sprintf("%s %T", at, v)] = true
+		t[fmt.Sprintf("%s = %.200v", at, v)] = true
+	}
+}
+
+func both(a, b traits) traits {
+	out := traits{}
+	for trait := range a {
+		if b[trait] {
+			out[trait] = true
+		}
+	}
+	return out
+}
+
+func common(all []traits) traits {
+	if len(all) == 0 {
+		return traits{}
+	}
+	out := all[0]
+	for _, t := range all[1:] {
+		out = both(out, t)
+	}
+	return out
+}
+
+func (t traits) without(all ...traits) traits {
+	out := traits{}
+	for trait := range t {
+		if !slices.ContainsFunc(all, func(other traits) bool { return other[trait] }) {
+			out[trait] = true
+		}
+	}
+	return out
+}
+
+// share is how much of t is in other, from 0 to 1; and whether t is anything.
+func (t traits) share(other traits) (float64, bool) {
+	if len(t) == 0 {
+		return 0, false
+	}
+	return float64(len(both(t, other))) / float64(len(t)), true
+}
+
+// likeness is what tells answers to a user's valid session from those to none.
+type likeness struct {
+	statuses []int    // of valid answers
+	alive    traits   // in every valid answer, and in no other
+	dead     []traits // for each kind of refusal: in each of its answers, and in no valid one
+	refusals []int    // their statuses
+}
+
+// teach adds answers of controls. A user of -1 means: nobody, a dead control of a
+// new kind.
+func (rt *route) teach(user int, answers ...*answer) {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	var all []traits
+	for _, a := range answers {
+		all = append(all, traitsOf(a))
+		if rt.identity != nil && user >= 0 {
+			if id, found := rt.identity.Find(target.Answer{Header: a.header, Body: a.body}); found {
+				rt.ids[user] = id.Reveal()
+			}
+		}
+	}
+	rt.learnt = map[int]*likeness{}
+	if user < 0 {
+		rt.dead = append(rt.dead, all)
+		return
+	}
+	// What a route answers may change in the course of a run. The newest answers
+	// count.
+	if all = append(rt.alive[user], all...); len(all) > maxSamples {
+		all = slices.Concat(all[:2], all[len(all)-maxSamples+2:])
+	}
+	rt.alive[user] = all
+}
+
+// maxSamples is how many valid answers are remembered.
+const maxSamples = 6
+
+func (rt *route) likeness(user int) *likeness {
+	if l := rt.learnt[user]; l != nil {
+		return l
+	}
+	l := &likeness{}
+	valid := rt.alive[user]
+	var refused []traits
+	for _, kind := range rt.dead {
+		refused = append(refused, kind...)
+		l.dead = append(l.dead, common(kind).without(valid...))
+		for _, t := range kind {
+			l.refusals = append(l.refusals, t.status())
+		}
+	}
+	for _, t := range valid {
+		l.statuses = append(l.statuses, t.status())
+	}
+	l.alive = common(valid).without(refused...)
+	rt.learnt[user] = l
+	return l
+}
+
+func (t traits) status() int {
+	for trait := range t {
+		var status int
+		if n, err := fmt.Sscanf(trait, "status %d", &status); n == 1 && err == nil {
+			return status
+		}
+	}
+	return 0
+}
+
+// judge says what an answer to a user's artefact means, by what the route's
+// controls have taught. The note says why it is unclear.
+func (rt *route) judge(user int, a *answer) (Class, string) {
+	switch {
+	case a.err != nil:
+		return Unclear, "no answer"
+	case a.status == http.StatusTooManyRequests, a.status == http.StatusServiceUnavailable,
+		a.status == http.StatusRequestTimeout, a.status == http.StatusTooEarly:
+		return Unclear, fmt.Sprintf("%d says nothing of the session", a.status)
+	}
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	l := rt.likeness(user)
+	t := traitsOf(a)
+	alive, telling := l.alive.share(t)
+	dead := 0.0
+	for _, kind := range l.dead {
+		if share, is := kind.share(t); is {
+			dead = max(dead, share)
+		}
+	}
+	if !slices.Contains(l.statuses, a.status) {
+		switch {
+		case slices.Contains(l.refusals, a.status), a.status >= 300 && a.status < 500:
+			return Dead, ""
+		default:
+			return Unclear, fmt.Sprintf("neither control was ever answered %d", a.status)
+		}
+	}
+	if id := rt.ids[user]; id != "" {
+		switch got, found := rt.identity.Find(target.Answer{Header: a.header, Body: a.body}); {
+		case found && got.Reveal() == id && dead < 0.5:
+			return Alive, ""
+		case found && got.Reveal() != id:
+			return Unclear, "the answer is for somebody else"
+		case !found:
+			alive = 0
+		}
+	}
+	// Where refusals have another status, the status has said most of it. Where
+	// they have the same, the bodies must be clear.
+	enough := 0.5
+	if slices.Contains(l.refusals, a.status) {
+		enough = 0.8
+	}
+	switch {
+	case telling && alive >= enough && dead < enough:
+		return Alive, ""
+	case !telling && dead <= 1-enough:
+		return Alive, ""
+	case dead >= enough && alive <= 1-enough:
+		return Dead, ""
+	}
+	return Unclear, fmt.Sprintf("%d%% like a valid session's answer, %d%% like a refusal", int(100*alive), int(100*dead))
+}
+
+// passes reports whether the answers to one kind of dead control cannot be told
+// from those to a valid session of the user.
+func (rt *route) passes(user int, answers []*answer) bool {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	var kind []traits
+	for _, a := range answers {
+		if a.err != nil || a.status >= 500 {
+			return false
+		}
+		kind = append(kind, traitsOf(a))
+	}
+	valid := rt.alive[user]
+	return len(common(valid).without(kind...)) == 0 && len(common(kind).without(valid...)) == 0
+}

@@ -1,0 +1,124 @@
+package probe
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// A life is an artefact on a route under observation.
+type life struct {
+	experiment string
+	artefact   artefact
+	route      *route
+	// ended is when the answer to the logout had been read; zero if the artefact is
+	// not to end. endedAt is the instance that was told.
+	ended   time.Time
+	endedAt string
+	// look makes one request; nil means: replay the artefact on the route.
+	look    func(context.Context) *answer
+	answers []*answer // of controls before the end, and of replays
+
+	id    int // in the report, once filed
+	filed bool
+}
+
+// again is how often a replay is repeated whose answer proves nothing, and pause
+// how long it waits between two.
+const (
+	again = 3
+	pause = 250 * time.Millisecond
+)
+
+// watch replays every life at every delay after its end, at most as many at once
+// as the description allows, and returns when the last is done. Delays of lives
+// that ended at different times overlap. A last replay that proves nothing is
+// repeated. The error is that of the context, or of a limit that is reached.
+func (r *run) watch(ctx context.Context, lives []*life, delays ...time.Duration) error {
+	if len(delays) == 0 {
+		delays = r.delays
+	}
+	var wg sync.WaitGroup
+	errs := make([]error, len(lives))
+	for i, l := range lives {
+		wg.Go(func() { errs[i] = r.follow(ctx, l, delays) })
+	}
+	wg.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *run) follow(ctx context.Context, l *life, delays []time.Duration) error {
+	for i, delay := range delays {
+		if err := r.options.Sleep(ctx, l.ended.Add(delay).Sub(r.options.Now())); err != nil {
+			return err
+		}
+		a, err := r.once(ctx, l)
+		if err != nil {
+			return err
+		}
+		for n := 0; i == len(delays)-1 && n < again && proves(a) == Unclear; n++ {
+			if err := r.options.Sleep(ctx, pause); err != nil {
+				return err
+			}
+			if a, err = r.once(ctx, l); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// once makes one request of a life, when a worker is free.
+func (r *run) once(ctx context.Context, l *life) (*answer, error) {
+	select {
+	case r.workers <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	defer func() { <-r.workers }()
+	var a *answer
+	if l.look != nil {
+		a = l.look(ctx)
+	} else {
+		a = r.replay(ctx, l.artefact, l.route)
+	}
+	l.answers = append(l.answers, a)
+	return a, fatal(ctx, a.err)
+}
+
+// proves is the class of an answer, if it means anything: a refusal that is not
+// backed does not.
+func proves(a *answer) Class {
+	if a.class == Dead && !a.backed {
+		return Unclear
+	}
+	return a.class
+}
+
+// file puts a life into the report, and returns its number.
+func (r *run) file(l *life) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if l.filed {
+		return l.id
+	}
+	out := Life{
+		Experiment: l.experiment, Session: l.artefact.session, Artefact: l.artefact.name, Kind: l.artefact.kind,
+		Route: l.route.line, Instance: l.route.instance, EndedAt: l.endedAt,
+		Born: l.artefact.born, Ended: l.ended, Expires: l.artefact.expires,
+	}
+	from := l.ended
+	if from.IsZero() {
+		from = l.artefact.born
+	}
+	for _, a := range l.answers {
+		out.Answers = append(out.Answers, Answer{After: a.began.Sub(from), Took: a.ended.Sub(a.began), Status: a.status, Class: a.class, Backed: a.backed})
+	}
+	l.id, l.filed = r.report.add(out), true
+	return l.id
+}
