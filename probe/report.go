@@ -154,6 +154,13 @@ type Life struct {
 	Ended      time.Time // when the answer to the logout was read; zero if it was not to end
 	Expires    time.Time // what the artefact itself says; zero if it says nothing
 	Answers    []Answer  // in the order in which the requests were begun
+	Marks      []Mark    // what else happened to it; for the picture
+}
+
+// A Mark is something that happened to a life besides its answers.
+type Mark struct {
+	After time.Duration // as in Answer
+	What  string        // "refresh", "closed by the server"
 }
 
 // Kind is what an artefact is.
@@ -165,6 +172,7 @@ const (
 	Cookie       Kind = "cookie"
 	Credential   Kind = "credential" // any other value that requests carry
 	Together     Kind = "all"        // everything that a session's request carries
+	Socket       Kind = "socket"     // a WebSocket or event stream; each message is an answer
 )
 
 // An Answer is one point of a life.
