@@ -2,8 +2,10 @@ package targets
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"net/http"
 	"net/url"
 	"strings"
@@ -12,6 +14,7 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"github.com/go-jose/go-jose/v4"
 	"github.com/golang-jwt/jwt/v5"
 )
 
@@ -143,9 +146,14 @@ func hygiene() []Plant {
 			},
 		}, {
 			Name: "alg-confusion", Flaw: func(o *Options) { o.AlgConfused = true }, Finds: []string{"token-alg-confusion"},
-			Parts: []string{"public_key: {request: GET /key.pem}"},
 			Shows: func(t testing.TB, a *Notes) bool {
-				return forged(t, a, jwt.SigningMethodHS256, []byte(Send(t, "GET", a.URLs[0]+"/key.pem", nil, nil).Body))
+				var set jose.JSONWebKeySet
+				Send(t, "GET", a.URLs[0]+"/.well-known/jwks.json", nil, nil).JSON(t, &set)
+				der, err := x509.MarshalPKIXPublicKey(set.Keys[0].Key)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return forged(t, a, jwt.SigningMethodHS256, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
 			},
 		}, {
 			Name: "signature-stripped", Flaw: func(o *Options) { o.SignatureLoose = true }, Finds: []string{"token-signature-stripped"},

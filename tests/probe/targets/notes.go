@@ -25,6 +25,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/go-jose/go-jose/v4"
 )
 
 // Options say how the application is built. The zero value is sound: bearer
@@ -97,7 +99,7 @@ type Notes struct {
 	URLs      []string // of the instances
 	db        *database
 	key       *ecdsa.PrivateKey
-	public    []byte // the public key as everybody can fetch it
+	public    []byte // the public key, which everybody can fetch, as text
 	sockets   *hub
 	instances []*instance
 	requests  atomic.Int64
@@ -164,7 +166,9 @@ func (i *instance) handler() http.Handler {
 	}
 	mux.HandleFunc("POST /logout-all", i.logoutAll)
 	mux.HandleFunc("POST /password", i.changePassword)
-	mux.HandleFunc("GET /key.pem", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(i.public) }) // whoever asked has gone
+	mux.HandleFunc("GET /.well-known/jwks.json", func(w http.ResponseWriter, _ *http.Request) {
+		reply(w, http.StatusOK, jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: i.key.Public(), Algorithm: "ES256", Use: "sig"}}})
+	})
 	for _, route := range []string{"me", "notes", "files"} {
 		mux.HandleFunc("GET /api/"+route, i.guarded(i.show))
 	}

@@ -1,0 +1,45 @@
+package targets
+
+import (
+	"net/http"
+	"testing"
+	"time"
+)
+
+// TestHostileServersAreHostile sees that every trap is sprung by a request that
+// somebody sends by hand, and that what comes before it is answered well.
+func TestHostileServersAreHostile(t *testing.T) {
+	names := map[string]bool{}
+	for _, h := range Hostiles() {
+		if names[h.Name] {
+			t.Errorf("%q is there twice", h.Name)
+		}
+		names[h.Name] = true
+		t.Run(h.Name, func(t *testing.T) {
+			t.Parallel()
+			trap := h.Spring(t)
+			client := &http.Client{Timeout: 200 * time.Millisecond, CheckRedirect: hands.CheckRedirect}
+			paths := map[string]string{"POST /login": "POST", "GET /api/me": "GET", "GET /api/notes": "GET", "POST /refresh": "POST", "POST /logout": "POST"}
+			for line, method := range paths {
+				if h.At != "" && line != h.At {
+					continue
+				}
+				for range h.After + 1 {
+					r, err := http.NewRequestWithContext(t.Context(), method, trap.URLs[0]+line[len(method)+1:], nil)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if response, err := client.Do(r); err == nil {
+						_ = response.Body.Close() // most have no good end
+					}
+				}
+			}
+			if trap.Sprung.Load() <= int64(h.After) {
+				t.Error("it does no harm")
+			}
+			if trap.Strange.Load() != 0 {
+				t.Error("hands follow nothing")
+			}
+		})
+	}
+}
