@@ -101,13 +101,14 @@ type reader struct {
 type within struct {
 	up    *within
 	self  string          // the name of the first parameter of a method
+	class bool            // it is the body of a class: self of a method around means nothing in it
 	outer map[string]bool // declared global or nonlocal
 }
 
 // isSelf reports whether a name is the first parameter of the method around.
 func (r *reader) isSelf(name string) bool {
 	for w := r.function; w != nil; w = w.up {
-		if w.self != "" {
+		if w.self != "" || w.class {
 			return w.self == name
 		}
 	}

@@ -51,7 +51,11 @@ func (r *reader) statement(n *syntax.Node) []*program.Node {
 		return one(r.node(n, program.Jump, strings.TrimSuffix(n.Kind, "_statement")))
 	case "delete_statement":
 		d := r.node(n, program.Operator, "delete")
-		d.Args = r.expressions(n.Parts())
+		parts := n.Parts()
+		if len(parts) == 1 && parts[0].Kind == "expression_list" {
+			parts = parts[0].Parts()
+		}
+		d.Args = r.expressions(parts)
 		return one(d)
 	case "if_statement":
 		return one(r.ifStatement(n))
