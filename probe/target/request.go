@@ -3,6 +3,7 @@ package target
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,7 +23,8 @@ import (
 type Request struct {
 	Line      Template            `yaml:"request"` // METHOD path-or-absolute-URL
 	Headers   map[string]Template `yaml:"headers,omitempty"`
-	JSON      any                 `yaml:"json,omitempty"` // every string in it is a template
+	Basic     Template            `yaml:"basic,omitempty"` // NAME:PASSWORD of HTTP Basic
+	JSON      any                 `yaml:"json,omitempty"`  // every string in it is a template
 	Form      map[string]Template `yaml:"form,omitempty"`
 	Multipart map[string]Template `yaml:"multipart,omitempty"`
 	Body      Template            `yaml:"body,omitempty"`
@@ -118,6 +120,13 @@ func (r *Request) Render(base string, vars Vars) (Rendered, error) {
 	}
 	if err := RenderHeaders(out.Header, r.Headers, vars); err != nil {
 		return Rendered{}, err
+	}
+	if r.Basic != "" {
+		credentials, err := r.Basic.Render(vars)
+		if err != nil {
+			return Rendered{}, err
+		}
+		out.Header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(credentials)))
 	}
 	kind, err := r.renderBody(&out, vars)
 	if err != nil {

@@ -179,6 +179,11 @@ func (v *validation) request(key string, r *Request) {
 	}
 	v.ref(key, r.Ref())
 	v.headers(key+".headers", r.Headers)
+	for name := range r.Headers {
+		if r.Basic != "" && strings.EqualFold(name, "Authorization") {
+			v.wrong(key, "basic and the header Authorization are the same thing")
+		}
+	}
 	bodies := 0
 	for _, is := range []bool{r.JSON != nil, r.Form != nil, r.Multipart != nil, r.Body != ""} {
 		if is {
@@ -355,6 +360,7 @@ func (t *Target) templates(f func(key string, s Template)) {
 	t.Requests(func(key string, r *Request) {
 		f(key, r.Ref())
 		each(key+".headers", r.Headers, f)
+		f(key+".basic", r.Basic)
 		each(key+".form", r.Form, f)
 		each(key+".multipart", r.Multipart, f)
 		f(key+".body", r.Body)

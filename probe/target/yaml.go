@@ -48,7 +48,7 @@ func (r *Request) UnmarshalYAML(unmarshal func(any) error) error {
 
 // MarshalYAML writes the line alone where there is no more.
 func (r Request) MarshalYAML() (any, error) {
-	if r.Headers == nil && r.JSON == nil && r.Form == nil && r.Multipart == nil && r.Body == "" &&
+	if r.Headers == nil && r.Basic == "" && r.JSON == nil && r.Form == nil && r.Multipart == nil && r.Body == "" &&
 		r.Expect == nil && r.Finds == nil && r.Carry == "" {
 		return string(r.Line), nil
 	}
@@ -61,13 +61,14 @@ func (i *Identity) UnmarshalYAML(unmarshal func(any) error) error {
 	var all struct {
 		Line    Template            `yaml:"request"`
 		Headers map[string]Template `yaml:"headers"`
+		Basic   Template            `yaml:"basic"`
 		Expect  Expect              `yaml:"expect"`
 		Find    Finder              `yaml:"find"`
 	}
 	if err := unmarshal(&all); err != nil {
 		return err
 	}
-	*i = Identity{Request: Request{Line: all.Line, Headers: all.Headers, Expect: all.Expect}, Find: all.Find}
+	*i = Identity{Request: Request{Line: all.Line, Headers: all.Headers, Basic: all.Basic, Expect: all.Expect}, Find: all.Find}
 	return nil
 }
 
@@ -76,9 +77,10 @@ func (i Identity) MarshalYAML() (any, error) {
 	return struct {
 		Line    Template            `yaml:"request"`
 		Headers map[string]Template `yaml:"headers,omitempty"`
+		Basic   Template            `yaml:"basic,omitempty"`
 		Expect  Expect              `yaml:"expect,omitempty"`
 		Find    Finder              `yaml:"find"`
-	}{i.Line, i.Headers, i.Expect, i.Find}, nil
+	}{i.Line, i.Headers, i.Basic, i.Expect, i.Find}, nil
 }
 
 // change is a PasswordChange as it is written.

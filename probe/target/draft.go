@@ -1,0 +1,137 @@
+package target
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// Draft is a description that was derived from something recorded or documented,
+// to be read by a person before it is trusted.
+type Draft struct {
+	Target  *Target
+	Remarks []string // what had to be guessed, what is missing, what was left out
+}
+
+// Variable is a variable of the environment that a description needs.
+type Variable struct {
+	Name string
+	For  string // the key it stands under
+}
+
+// Variables returns what has to be set before the description can be run, by
+// name.
+func (t *Target) Variables() []Variable {
+	var all []Variable
+	t.templates(func(key string, s Template) {
+		for _, name := range s.Names() {
+			name, env := strings.CutPrefix(name, "$")
+			if env && !slices.ContainsFunc(all, func(v Variable) bool { return v.Name == name }) {
+				all = append(all, Variable{name, key})
+			}
+		}
+	})
+	slices.SortFunc(all, func(a, b Variable) int { return strings.Compare(a.Name, b.Name) })
+	return all
+}
+
+// finish makes a draft of a description, adds the user, and looks once more that
+// nothing secret is in it.
+func (s *scribe) finish(t *Target, secrets []string) (*Draft, error) {
+	if len(t.Users) == 0 {
+		t.Users = []User{{}}
+	}
+	u := t.Users[0]
+	u["name"] = s.name
+	t.templates(func(_ string, text Template) {
+		for _, name := range text.Names() {
+			switch name {
+			case "user.password":
+				u["password"] = s.secret
+			case "user.new_password":
+				u["new_password"] = "${PROBE_NEW_PASSWORD}"
+			}
+		}
+	})
+	for i, instance := range t.Instances {
+		if u, err := url.Parse(instance); err == nil {
+			t.Instances[i] = instanceOf(u) + strings.TrimSuffix(u.EscapedPath(), "/")
+		}
+	}
+	for _, host := range s.hosts {
+		if strings.HasSuffix(host, variableHost) {
+			return nil, errors.New("requests go to hosts in several variables: write the hosts out, or give the base URL")
+		}
+		if !slices.Contains(t.Hosts, host) {
+			t.Hosts = append(t.Hosts, host)
+		}
+	}
+	if t.Limits == (Limits{}) {
+		t.Limits = DefaultLimits()
+	}
+	t.defaults()
+	if err := t.Validate(); err != nil {
+		return nil, fmt.Errorf("what was found makes no description that holds:\n%w", err)
+	}
+	if err := withoutSecrets(t, append(secrets, s.password)); err != nil {
+		return nil, err
+	}
+	if len(t.Users) == 1 {
+		s.remark("users: add a second one, whose sessions have to live on when the first logs out")
+	}
+	if t.Logout == nil {
+		s.remark("logout: no request looks like one")
+	}
+	if t.Refresh == nil {
+		s.remark("refresh: no request looks like one; without it refresh tokens cannot be tried")
+	}
+	if t.LogoutAll == nil {
+		s.remark("logout_all: no request looks like one; add it if the application can end all sessions of a user")
+	}
+	return &Draft{Target: t, Remarks: s.remarks}, nil
+}
+
+// withoutSecrets is the last door: it refuses a description in which a secret of
+// the recording stands, wherever it came in. A short one is looked for as a whole
+// value only, for else it might be any word.
+func withoutSecrets(t *Target, secrets []string) error {
+	long := map[string]bool{}
+	for _, secret := range secrets {
+		if len(secret) > 0 {
+			long[secret] = len(secret) >= 8
+		}
+	}
+	var at []string
+	see := func(key, text string) {
+		for _, secret := range slices.Sorted(maps.Keys(long)) {
+			if text == secret || long[secret] && strings.Contains(text, secret) {
+				at = append(at, key)
+				return
+			}
+		}
+	}
+	t.templates(func(key string, s Template) {
+		all, err := s.pieces()
+		if err != nil {
+			at = append(at, key)
+		}
+		for _, p := range all {
+			if p.name == "" {
+				see(key, p.text)
+			}
+		}
+	})
+	t.Requests(func(key string, r *Request) {
+		for name, f := range r.Finds {
+			see(key+".find."+name, f.Pattern)
+			see(key+".find."+name, f.JSON)
+		}
+	})
+	if at != nil {
+		return errors.New("a secret of the recording would stand in the description, under " + strings.Join(slices.Compact(at), ", ") + ": write this description by hand")
+	}
+	return nil
+}
