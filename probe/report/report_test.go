@@ -1,0 +1,172 @@
+package report
+
+import (
+	"bytes"
+	"encoding/xml"
+	"errors"
+	"flag"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/rescind/rescind/probe"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// writers are all forms of a report, by the names of their golden files.
+func writers() map[string]func(io.Writer, *probe.Report) error {
+	about := About{Version: "1.2.3", File: "ci/notes.yaml", Arguments: []string{"probe", "ci/notes.yaml"}}
+	return map[string]func(io.Writer, *probe.Report) error{
+		"report.txt":   Terminal{}.Write,
+		"verbose.txt":  Terminal{Verbose: true, Width: 120, Color: true}.Write,
+		"report.json":  func(w io.Writer, r *probe.Report) error { return JSON(w, r, about) },
+		"report.xml":   func(w io.Writer, r *probe.Report) error { return JUnit(w, r, about) },
+		"report.sarif": func(w io.Writer, r *probe.Report) error { return SARIF(w, r, about) },
+		"report.html":  func(w io.Writer, r *probe.Report) error { return HTML(w, r, about) },
+	}
+}
+
+func TestGolden(t *testing.T) {
+	for name, write := range writers() {
+		t.Run(name, func(t *testing.T) {
+			var out bytes.Buffer
+			if err := write(&out, sample()); err != nil {
+				t.Fatal(err)
+			}
+			golden := filepath.Join("testdata", name)
+			if *update {
+				if err := os.WriteFile(golden, out.Bytes(), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(out.Bytes(), want) {
+				t.Errorf("differs from %s; go test ./probe/report -update writes it anew. It is\n%s", golden, out.Bytes())
+			}
+		})
+	}
+}
+
+// Each writer passes on what its output says.
+func TestWriteErrorsAreReturned(t *testing.T) {
+	full := errors.New("no space left")
+	for name, write := range writers() {
+		if err := write(failing{full}, sample()); !errors.Is(err, full) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+type failing struct{ err error }
+
+func (f failing) Write([]byte) (int, error) { return 0, f.err }
+
+func TestJSONKeepsItsSchema(t *testing.T) {
+	schema, err := jsonschema.NewCompiler().Compile("schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, r := range map[string]*probe.Report{"full": sample(), "empty": {}, "crowd": crowd()} {
+		var out bytes.Buffer
+		if err := JSON(&out, r, About{}); err != nil {
+			t.Fatal(err)
+		}
+		document, err := jsonschema.UnmarshalJSON(&out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := schema.Validate(document); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	// It must be able to refuse.
+	for _, planted := range []string{`{}`, `{"format":"rescind-probe-report","version":2}`} {
+		document, err := jsonschema.UnmarshalJSON(strings.NewReader(planted))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if schema.Validate(document) == nil {
+			t.Errorf("passes: %s", planted)
+		}
+	}
+}
+
+func TestSARIFIsSARIF(t *testing.T) {
+	schema, err := jsonschema.NewCompiler().Compile("../../sarif/testdata/sarif-schema-2.1.0.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, r := range map[string]*probe.Report{"full": sample(), "empty": {}} {
+		var out bytes.Buffer
+		if err := SARIF(&out, r, About{}); err != nil {
+			t.Fatal(err)
+		}
+		document, err := jsonschema.UnmarshalJSON(&out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := schema.Validate(document); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+func TestJUnitCounts(t *testing.T) {
+	r := sample()
+	r.Interrupted = true
+	var out bytes.Buffer
+	if err := JUnit(&out, r, About{}); err != nil {
+		t.Fatal(err)
+	}
+	var parsed junitSuites
+	if err := xml.Unmarshal(out.Bytes(), &parsed); err != nil {
+		t.Fatal(err)
+	}
+	var failures, failed, skipped int
+	for _, c := range parsed.Suite.Cases {
+		switch {
+		case c.Failure != nil:
+			failures++
+		case c.Error != nil:
+			failed++
+		case c.Skipped != nil:
+			skipped++
+		}
+	}
+	if parsed.Tests != len(parsed.Suite.Cases) || parsed.Failures != failures || parsed.Errors != failed || parsed.Skipped != skipped || failed == 0 {
+		t.Errorf("says %d tests, %d failures, %d errors, %d skipped; has %d, %d, %d, %d", parsed.Tests, parsed.Failures, parsed.Errors, parsed.Skipped,
+			len(parsed.Suite.Cases), failures, failed, skipped)
+	}
+}
+
+// What is inconclusive is never a pass, in any form.
+func TestInconclusiveIsNeverAPass(t *testing.T) {
+	r := &probe.Report{Name: "x", Results: []probe.Result{
+		{Check: "logout-twice", Verdict: probe.Pass, Says: "fine"},
+		{Check: "revives", Verdict: probe.Inconclusive, Reason: "rate limited"},
+	}}
+	for _, interrupted := range []bool{false, true} {
+		r.Interrupted = interrupted
+		if ExitCode(r) != 3 || headline(r) == headline(&probe.Report{Results: r.Results[:1]}) {
+			t.Errorf("exit code %d, %q", ExitCode(r), headline(r))
+		}
+		r.Results = r.Results[:1] // then only the interruption is left
+	}
+	if code := ExitCode(&probe.Report{Results: r.Results}); code != 0 {
+		t.Errorf("a clean report: exit code %d", code)
+	}
+	if code := ExitCode(&probe.Report{}); code != 3 {
+		t.Errorf("a report of nothing: exit code %d", code)
+	}
+	if code := ExitCode(sample()); code != 1 {
+		t.Errorf("a report with findings: exit code %d", code)
+	}
+}
