@@ -187,6 +187,9 @@ func (r *reader) registered(n *program.Node) {
 		return ""
 	}
 	register := func(method string, path, handler *program.Node) {
+		if handler != nil && handler.Kind == program.Call && lastName(handler.On) == "as_view" && n.Field("methods") == nil {
+			method = "" // the class says which
+		}
 		if path != nil && path.Kind == program.String && handler != nil && handler.Kind != program.String {
 			r.add(method, path.Text, router, n.Range, unwrap(handler)...)
 		}
