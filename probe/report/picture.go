@@ -17,7 +17,8 @@ type picture struct {
 	Name          string
 	Width, Height int
 	Top, Bottom   int // of the rows
-	End           float64
+	Login, End    float64
+	Fates, Edge   int
 	Ticks         []tick
 	Rows          []row
 	Bad           int // lives that did what they must not
@@ -32,8 +33,9 @@ type tick struct {
 // A row is one life.
 type row struct {
 	Artefact string // empty if it is that of the row above
+	Above    int    // where its name stands
 	Where    string
-	Session  string
+	Title    string // the whole of Where, and whose session it was
 	Y        int
 	Bars     []bar
 	Dots     []dot
@@ -60,13 +62,15 @@ type event struct {
 
 // The layout of a picture.
 const (
-	labels   = 300 // width of the column of names
-	fates    = 230 // of that of what became of them
+	labels   = 290 // width of the column of names
+	fates    = 250 // of that of what became of them
 	plot     = 560
-	before   = 84 // of the plot, for what was before the end
-	lineHigh = 26
-	head     = 42
+	before   = 96 // of the plot, for what was before the end
+	lineHigh = 24
+	nameHigh = 26
+	head     = 36
 	mostRows = 48 // more are told of and not drawn
+	mostText = 40 // characters of a route and its instance
 )
 
 // pictures draws every experiment that watched a life.
@@ -78,12 +82,21 @@ func pictures(r *probe.Report) []picture {
 	return out
 }
 
+// A line is a life under the name of its artefact.
+type line struct {
+	artefact string
+	life     probe.Life
+}
+
+// several reports whether neighbours of a life differ from it by their session only.
+func several(l probe.Life, neighbours []line) bool {
+	return slices.ContainsFunc(neighbours, func(o line) bool {
+		return o.life.Session != l.Session && o.life.Artefact == l.Artefact && o.life.Route == l.Route && o.life.Instance == l.Instance && o.life.Ended.IsZero() == l.Ended.IsZero()
+	})
+}
+
 func draw(e experiment) picture {
-	p := picture{Name: e.Name, Width: labels + plot + fates, Top: head}
-	type line struct {
-		artefact string
-		life     probe.Life
-	}
+	p := picture{Name: e.Name, Width: labels + plot + fates, Top: head, Fates: labels + plot + 6, Edge: labels + plot + fates - 16}
 	var lines []line
 	for _, g := range e.Groups {
 		for _, l := range g.Lives {
@@ -111,19 +124,25 @@ func draw(e experiment) picture {
 		all = append(all, l.life)
 	}
 	scale := scaleOf(all)
-	p.End = scale.x(0)
+	p.Login, p.End = scale.x(scale.first), scale.x(0)
 	p.Ticks = scale.ticks()
-	last := ""
+	y, last := head, ""
 	for i, l := range lines {
 		row := scale.row(l.life)
-		row.Y = head + i*lineHigh + lineHigh/2
+		if several(l.life, lines[max(0, i-1):min(len(lines), i+2)]) {
+			row.Where += " · " + l.life.Session
+		}
 		if i == 0 || l.artefact != last {
 			row.Artefact, last = l.artefact, l.artefact
+			row.Above = y + nameHigh - 8
+			y += nameHigh
 		}
+		row.Y = y + lineHigh/2
+		y += lineHigh
 		p.Rows = append(p.Rows, row)
 	}
-	p.Bottom = head + len(lines)*lineHigh
-	p.Height = p.Bottom + 12
+	p.Bottom = y
+	p.Height = y + 14
 	return p
 }
 
@@ -142,6 +161,7 @@ func scaleOf(lives []probe.Life) scale {
 		}
 	}
 	for _, l := range lives {
+		s.first = min(s.first, s.born(l))
 		for _, a := range l.Answers {
 			at := s.since(l, a.After)
 			s.first, s.last = min(s.first, at), max(s.last, at+a.Took)
@@ -160,13 +180,21 @@ func (s scale) since(l probe.Life, after time.Duration) time.Duration {
 	return l.Born.Add(after).Sub(s.end)
 }
 
+// born is the birth of a life, counted from the end of the session.
+func (s scale) born(l probe.Life) time.Duration {
+	if s.end.IsZero() || l.Born.IsZero() {
+		return 0
+	}
+	return l.Born.Sub(s.end)
+}
+
 func (s scale) x(at time.Duration) float64 {
 	zero := float64(labels + before)
 	if at <= 0 {
 		if s.first == 0 {
 			return zero
 		}
-		return zero - (before-14)*math.Min(1, float64(at)/float64(s.first))
+		return zero - (before-20)*math.Min(1, float64(at)/float64(s.first))
 	}
 	share := math.Log1p(at.Seconds()/s.fine) / math.Log1p(s.last.Seconds()/s.fine)
 	return zero + (plot-before-16)*math.Min(1, share)
@@ -194,7 +222,11 @@ func (s scale) ticks() []tick {
 }
 
 func (s scale) row(l probe.Life) row {
-	out := row{Where: l.Route + " · " + place(l), Session: l.Session, Fate: fateOf(l)}
+	out := row{Where: l.Route + " · " + place(l), Fate: fateOf(l)}
+	out.Title = out.Where + ", session " + l.Session
+	if runes := []rune(out.Where); len(runes) > mostText {
+		out.Where = string(runes[:mostText-1]) + "…"
+	}
 	ends := !l.Ended.IsZero()
 	answers := slices.SortedStableFunc(slices.Values(l.Answers), func(a, b probe.Answer) int { return cmp.Compare(a.After, b.After) })
 	class := func(a probe.Answer) string {
@@ -209,8 +241,8 @@ func (s scale) row(l probe.Life) row {
 			return "live"
 		}
 	}
-	start := s.x(s.first)
-	if ends {
+	start := s.x(s.born(l))
+	if ends && start < s.x(0) {
 		out.Bars = append(out.Bars, bar{start, s.x(0) - start, "live"})
 	}
 	from, is := s.x(0), ""
