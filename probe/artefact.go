@@ -1,8 +1,6 @@
 package probe
 
 import (
-	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
@@ -102,7 +100,7 @@ func (r *run) artefacts(s *session) []artefact {
 		}
 		a := r.bare(s)
 		a.vars[name] = value
-		a.expires = expiry(value.Reveal())
+		a.expires = expiresAt(value.Reveal(), s.born)
 		switch name {
 		case "access_token":
 			a.name, a.kind = "access token", AccessToken
@@ -119,7 +117,9 @@ func (r *run) artefacts(s *session) []artefact {
 		for _, c := range cookies {
 			a := r.bare(s)
 			a.name, a.kind, a.cookies = fmt.Sprintf("cookie %q", c.name), Cookie, []cookie{c}
-			a.expires = expiry(c.value)
+			if a.expires = expiresAt(c.value, s.born); a.expires.IsZero() {
+				a.expires = c.expires
+			}
 			all = append(all, a)
 		}
 	}
@@ -147,7 +147,7 @@ func (r *run) together(s *session) artefact {
 		vars: s.vars.Clone(), jar: s.jar.clone(),
 	}
 	for _, value := range a.vars {
-		if at := expiry(value.Reveal()); !at.IsZero() && (a.expires.IsZero() || at.Before(a.expires)) {
+		if at := expiresAt(value.Reveal(), s.born); !at.IsZero() && (a.expires.IsZero() || at.Before(a.expires)) {
 			a.expires = at
 		}
 	}
@@ -184,29 +184,6 @@ func (r *run) replaced(a artefact, f func(name, value string) string) artefact {
 		b.jar = &jar{instances: a.jar.instances, cookies: change(a.jar.cookies)}
 	}
 	return b
-}
-
-// expiry is the exp of a JWT, unverified; zero if it is none or has none.
-func expiry(token string) time.Time {
-	parts := strings.Split(token, ".")
-	if len(parts) != 3 {
-		return time.Time{}
-	}
-	payload, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(parts[1], "="))
-	if err != nil {
-		return time.Time{}
-	}
-	var claims struct {
-		Exp json.Number `json:"exp"`
-	}
-	if err := json.Unmarshal(payload, &claims); err != nil {
-		return time.Time{}
-	}
-	seconds, err := claims.Exp.Float64()
-	if err != nil || seconds <= 0 || seconds > 1<<40 {
-		return time.Time{}
-	}
-	return time.UnixMilli(int64(seconds * 1000))
 }
 
 // build makes a request of the description with what an artefact holds.

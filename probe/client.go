@@ -10,11 +10,11 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/rescind/rescind/probe/target"
 )
 
 // Errors of the client that are no answer of the target. An experiment that meets
@@ -34,7 +34,7 @@ var (
 // no redirect followed, a budget, bounded parallelism, capped answers.
 type client struct {
 	http    *http.Client
-	hosts   []string // host:port in lower case
+	allows  func(*url.URL) bool
 	secrets *secrets
 	now     func() time.Time
 	sleep   func(context.Context, time.Duration) error
@@ -82,53 +82,42 @@ type answer struct {
 	began   time.Time // when the request was begun
 	ended   time.Time // when the answer had been read
 	// What the judge says of it, for requests of protected routes.
-	class  Class
-	backed bool
-	note   string
-}
-
-// limits of a client.
-type limits struct {
-	requests  int64
-	parallel  int
-	perSecond float64
-	timeout   time.Duration
-	body      int64
+	class   Class
+	backed  bool
+	backing *answer // the live control that backs a refusal
+	note    string
 }
 
 // maxHeader is how many bytes of header an answer may have.
 const maxHeader = 64 << 10
 
-// newClient makes a client that talks to the named hosts only. A host is
-// "name:port".
-func newClient(hosts []string, l limits, o Options, s *secrets) *client {
+// newClient makes a client that keeps to what a target allows.
+func newClient(t *target.Target, o Options, s *secrets) *client {
+	l := t.Limits
+	timeout := time.Duration(l.Timeout)
 	c := &client{
-		hosts: hosts, secrets: s, now: o.Now, sleep: o.Sleep,
-		body: l.body, budget: l.requests, slots: make(chan struct{}, l.parallel),
+		allows: t.Allows, secrets: s, now: o.Now, sleep: o.Sleep,
+		body: int64(l.Body), budget: int64(l.Requests), slots: make(chan struct{}, l.Parallel),
 	}
-	if l.perSecond > 0 {
-		c.every = time.Duration(float64(time.Second) / l.perSecond)
-	}
-	dial := o.Dial
-	if dial == nil {
-		dial = (&net.Dialer{Timeout: l.timeout}).DialContext
+	if l.PerSecond > 0 {
+		c.every = time.Duration(float64(time.Second) / l.PerSecond)
 	}
 	c.http = &http.Client{
-		Timeout: l.timeout,
+		Timeout: timeout,
 		Transport: &http.Transport{
 			Proxy: o.Proxy, // nil: none, whatever the environment says
 			// The host is looked at once more where the connection is made: what
 			// reaches this point by any other way is stopped here.
 			DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-				if o.Proxy == nil && !slices.Contains(hosts, strings.ToLower(address)) {
+				if o.Proxy == nil && !t.AllowsAddress(address) {
 					return nil, fmt.Errorf("%s: %w", address, ErrForeignHost)
 				}
-				return dial(ctx, network, address)
+				return o.Dial(ctx, network, address)
 			},
 			TLSClientConfig:        &tls.Config{InsecureSkipVerify: o.Insecure},
-			TLSHandshakeTimeout:    l.timeout,
-			ResponseHeaderTimeout:  l.timeout,
-			MaxIdleConnsPerHost:    l.parallel,
+			TLSHandshakeTimeout:    timeout,
+			ResponseHeaderTimeout:  timeout,
+			MaxIdleConnsPerHost:    l.Parallel,
 			IdleConnTimeout:        90 * time.Second,
 			MaxResponseHeaderBytes: maxHeader,
 			DisableCompression:     true, // a small answer could unpack to a large one
@@ -137,23 +126,6 @@ func newClient(hosts []string, l limits, o Options, s *secrets) *client {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return c
-}
-
-// named reports whether the description names the host of a URL.
-func (c *client) named(u *url.URL) bool {
-	return (u.Scheme == "http" || u.Scheme == "https") && u.User == nil && slices.Contains(c.hosts, address(u))
-}
-
-// address is the host and the port of a URL, in lower case.
-func address(u *url.URL) string {
-	port := u.Port()
-	if port == "" {
-		port = map[string]string{"https": "443", "wss": "443"}[u.Scheme]
-		if port == "" {
-			port = "80"
-		}
-	}
-	return strings.ToLower(net.JoinHostPort(u.Hostname(), port))
 }
 
 // do sends a request, once. It waits for a free slot, and for its turn if there is
@@ -211,8 +183,8 @@ const userAgent = "rescind-probe"
 // admit checks what may be checked before a request is begun, and takes a slot for
 // it. WebSockets and event streams take one too, while they are opened.
 func (c *client) admit(ctx context.Context, u *url.URL) (release func(), err error) {
-	if !c.named(u) {
-		return nil, fmt.Errorf("%s: %w", address(u), ErrForeignHost)
+	if !c.allows(u) {
+		return nil, fmt.Errorf("%s: %w", u.Host, ErrForeignHost)
 	}
 	select {
 	case c.slots <- struct{}{}:

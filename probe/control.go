@@ -19,10 +19,20 @@ type keeper struct {
 	lost     int // sessions that were refused before their time
 }
 
-// A pulse is the newest live control of a route.
+// A pulse is what the live controls of a route say.
 type pulse struct {
-	mu   sync.Mutex
-	last map[int]*answer // by user; answers that were judged Alive
+	mu     sync.Mutex
+	last   map[int]*answer // by user; the newest that was judged Alive
+	asked  int
+	failed int // those that were not answered as a live session is
+}
+
+// unreliable reports whether so many live controls failed that a refusal may be
+// one of the same.
+func (p *pulse) unreliable() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.failed*10 > p.asked
 }
 
 // ask presents an artefact on a route, once, and has the answer judged. The answer
@@ -30,7 +40,11 @@ type pulse struct {
 func (r *run) ask(ctx context.Context, role string, a artefact, rt *route) *answer {
 	q, err := r.build(role, a, rt.request, rt.instance, rt.request.Carry.Or("all"))
 	if err != nil {
-		return &answer{request: request{role: role, session: a.session, artefact: a.name, method: rt.request.Method(), url: rt.base()}, err: err, class: Unclear, began: r.options.Now(), ended: r.options.Now()}
+		now := r.options.Now()
+		return &answer{
+			request: request{role: role, session: a.session, artefact: a.name, method: rt.request.Method(), url: rt.base()},
+			err:     err, class: Unclear, note: "the request cannot be made: " + err.Error(), began: now, ended: now,
+		}
 	}
 	out := r.client.do(ctx, q)
 	out.class, out.note = rt.judge(a.user, out)
@@ -44,50 +58,80 @@ func (r *run) replay(ctx context.Context, a artefact, rt *route) *answer {
 	return out
 }
 
+// backer is the user whose live session backs refusals of a user's: the user
+// itself, or, where a login ends a user's other sessions, another one. None if
+// there is no other.
+func (r *run) backer(user int) (int, bool) {
+	if !r.single {
+		return user, true
+	}
+	for other := range r.users {
+		if other != user {
+			return other, true
+		}
+	}
+	return 0, false
+}
+
 // confirm asks the route with another, live session of the same user, and marks a
 // refusal as backed if that got its answer within a second. One control serves all
 // refusals that were read before it was begun. Answers that are no refusals are
-// left alone. It returns the control, nil if there was none.
-func (r *run) confirm(ctx context.Context, rt *route, user int, refusal *answer) *answer {
-	if refusal.class != Dead {
-		return nil
+// left alone. Where a user has one session at a time, a session of another user
+// serves; without one nothing is backed before the end of the watch.
+func (r *run) confirm(ctx context.Context, rt *route, user int, refusal *answer) {
+	backer, is := r.backer(user)
+	if refusal.class != Dead || !is {
+		return
 	}
 	rt.pulse.mu.Lock()
 	defer rt.pulse.mu.Unlock()
-	serves := func(a *answer) bool {
-		return a != nil && a.class == Alive && !a.began.Before(refusal.ended) && a.began.Sub(refusal.ended) <= backing
+	if last := rt.pulse.last[backer]; refusal.backedBy(last, backing) {
+		return
 	}
-	if last := rt.pulse.last[user]; serves(last) {
-		refusal.backed = true
-		return last
+	began := r.options.Now()
+	control := r.liveControl(ctx, rt, backer)
+	if control == nil || ctx.Err() != nil {
+		return
 	}
-	control := r.liveControl(ctx, rt, user)
-	if control != nil && control.class == Alive {
-		rt.pulse.last[user] = control
+	rt.pulse.asked++
+	if control.class != Alive {
+		rt.pulse.failed++
+		return
 	}
-	refusal.backed = serves(control)
-	return control
+	rt.pulse.last[backer] = control
+	// A new login takes its time, and says all the while that the target works.
+	refusal.backedBy(control, backing+control.began.Sub(began))
+}
+
+// backedBy marks a refusal as backed if the control was begun after it, and soon.
+func (a *answer) backedBy(control *answer, within time.Duration) bool {
+	if control == nil || control.class != Alive || control.began.Before(a.ended) || control.began.Sub(a.ended) > within {
+		return false
+	}
+	a.backed, a.backing = true, control
+	return true
 }
 
 // liveControl asks a route with the live session of a user, and with a new one if
 // that is refused. Nil if no session could be had.
 func (r *run) liveControl(ctx context.Context, rt *route, user int) *answer {
+	var last *answer
 	for range 2 {
 		s, err := r.live(ctx, user)
 		if err != nil {
-			return nil
+			return last
 		}
-		a := r.ask(ctx, "live control", r.together(s), rt)
-		if a.class == Alive {
-			rt.teach(user, a)
-			return a
-		}
-		if a.class != Dead {
-			return a
+		last = r.ask(ctx, "live control", r.together(s), rt)
+		switch last.class {
+		case Alive:
+			rt.teach(user, last)
+			return last
+		case Unclear:
+			return last
 		}
 		r.keeper.drop(user, s)
 	}
-	return nil
+	return last
 }
 
 // live is the kept session of a user. What it holds must not be changed.
@@ -108,7 +152,11 @@ func (r *run) live(ctx context.Context, user int) (*session, error) {
 // expiring reports whether something that a session holds expires soon.
 func (r *run) expiring(s *session) bool {
 	at := r.together(s).expires
-	return !at.IsZero() && at.Sub(r.options.Now()) < 3*time.Second
+	if at.IsZero() {
+		return false
+	}
+	soon := min(max(at.Sub(s.born)/5, 200*time.Millisecond), 3*time.Second)
+	return at.Sub(r.options.Now()) < soon
 }
 
 func (k *keeper) drop(user int, s *session) {
@@ -117,5 +165,30 @@ func (k *keeper) drop(user int, s *session) {
 	if k.sessions[user] == s {
 		delete(k.sessions, user)
 		k.lost++
+	}
+}
+
+// settle backs the last refusals of a watch where no live session could be had
+// beside the one that was watched: a new login says that the target works.
+func (r *run) settle(ctx context.Context, lives []*life) {
+	controls := map[*route]*answer{}
+	began := r.options.Now()
+	for _, l := range lives {
+		if len(l.answers) == 0 {
+			continue
+		}
+		last := l.answers[len(l.answers)-1]
+		if _, is := r.backer(l.artefact.user); is || last.class != Dead || last.backed {
+			continue
+		}
+		if l.artefact.kind == RefreshToken {
+			continue // its own look has to say
+		}
+		if controls[l.route] == nil {
+			controls[l.route] = r.liveControl(ctx, l.route, l.artefact.user)
+		}
+		if control := controls[l.route]; control != nil {
+			last.backedBy(control, backing+control.began.Sub(began))
+		}
 	}
 }

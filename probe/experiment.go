@@ -37,6 +37,8 @@ type experiment struct {
 func experiments() []experiment {
 	return []experiment{
 		logoutExperiment(),
+		variantExperiment(),
+		forgedExperiment(),
 	}
 }
 

@@ -21,6 +21,10 @@ type route struct {
 	instance string
 	// identity finds in an answer for whom it is; nil if it does not say.
 	identity *target.Finder
+	// reason is why the route is not used; empty if it is protected, and is. It and
+	// controls are written before the experiments only.
+	reason   string
+	controls []*answer
 
 	mu     sync.Mutex
 	alive  map[int][]traits // answers to valid sessions, by user

@@ -73,11 +73,19 @@ type run struct {
 	secrets *secrets
 	users   []target.User
 	delays  []time.Duration
-	routes  []*route // protected ones, of every instance
-	keeper  keeper
-	workers chan struct{} // one for each replay in flight
-	failed  atomic.Int32  // logins
-	numbers []atomic.Int32
+	// considered are all routes of the description, on every instance; routes are
+	// those of them that are protected.
+	considered, routes []*route
+	// crowded: sessions of a user end when others are begun or ended. Experiments
+	// are made one after the other.
+	crowded bool
+	// single: a login may end another session of its user.
+	single    bool
+	keeper    keeper
+	refresher refresher
+	workers   chan struct{} // one for each replay in flight
+	failed    atomic.Int32  // logins
+	numbers   []atomic.Int32
 
 	mu     sync.Mutex
 	open   []*session // logged in, and not logged out by the run

@@ -2,6 +2,7 @@ package probe
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 )
@@ -32,24 +33,52 @@ const (
 
 // watch replays every life at every delay after its end, at most as many at once
 // as the description allows, and returns when the last is done. Delays of lives
-// that ended at different times overlap. A last replay that proves nothing is
-// repeated. The error is that of the context, or of a limit that is reached.
+// that ended at different times overlap. Without delays it takes those of the
+// description and, for a patient run, those until just before the artefact
+// expires. What would come after an artefact has expired by itself is left out. A
+// last replay that proves nothing is repeated. The error is that of the context,
+// or of a limit that is reached.
 func (r *run) watch(ctx context.Context, lives []*life, delays ...time.Duration) error {
-	if len(delays) == 0 {
-		delays = r.delays
-	}
 	var wg sync.WaitGroup
 	errs := make([]error, len(lives))
 	for i, l := range lives {
-		wg.Go(func() { errs[i] = r.follow(ctx, l, delays) })
+		wg.Go(func() { errs[i] = r.follow(ctx, l, r.schedule(l, delays)) })
 	}
 	wg.Wait()
+	r.settle(ctx, lives)
 	for _, err := range errs {
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// schedule is when a life is looked at, counted from its end.
+func (r *run) schedule(l *life, delays []time.Duration) []time.Duration {
+	asked := delays != nil
+	if !asked {
+		delays = r.delays
+	}
+	all := slices.Sorted(slices.Values(delays))
+	if l.artefact.expires.IsZero() {
+		return all
+	}
+	lifetime := l.artefact.expires.Sub(l.artefact.born)
+	margin := min(max(lifetime/20, 200*time.Millisecond), 2*time.Second)
+	left := l.artefact.expires.Add(-margin).Sub(l.ended)
+	all = slices.DeleteFunc(all, func(d time.Duration) bool { return d > left })
+	if !r.options.Patient || asked {
+		return all
+	}
+	end := min(left, r.options.Patience)
+	for d := 10 * time.Second; d < end*9/10; d *= 2 {
+		all = append(all, d)
+	}
+	if n := len(all); n == 0 || end > all[n-1] {
+		all = append(all, max(end, 0))
+	}
+	return slices.Compact(slices.Sorted(slices.Values(all)))
 }
 
 func (r *run) follow(ctx context.Context, l *life, delays []time.Duration) error {
@@ -61,7 +90,8 @@ func (r *run) follow(ctx context.Context, l *life, delays []time.Duration) error
 		if err != nil {
 			return err
 		}
-		for n := 0; i == len(delays)-1 && n < again && proves(a) == Unclear; n++ {
+		_, backable := r.backer(l.artefact.user)
+		for n := 0; i == len(delays)-1 && backable && n < again && proves(a) == Unclear; n++ {
 			if err := r.options.Sleep(ctx, pause); err != nil {
 				return err
 			}
@@ -73,14 +103,24 @@ func (r *run) follow(ctx context.Context, l *life, delays []time.Duration) error
 	return nil
 }
 
-// once makes one request of a life, when a worker is free.
-func (r *run) once(ctx context.Context, l *life) (*answer, error) {
+// work waits for a free worker. There are as many as requests may be in flight, so
+// that a live control never waits behind a crowd of replays.
+func (r *run) work(ctx context.Context) (release func(), err error) {
 	select {
 	case r.workers <- struct{}{}:
+		return func() { <-r.workers }, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	defer func() { <-r.workers }()
+}
+
+// once makes one request of a life, when a worker is free.
+func (r *run) once(ctx context.Context, l *life) (*answer, error) {
+	release, err := r.work(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	var a *answer
 	if l.look != nil {
 		a = l.look(ctx)

@@ -80,7 +80,7 @@ func (r *run) tryLogin(ctx context.Context, user int, instance string) (*session
 		return nil, fmt.Errorf("login of %s: %w: no token was found in the answer, and no cookie", r.userName(user), errRefused)
 	}
 	r.mu.Lock()
-	r.open = append(r.open, s.copied())
+	r.open = append(r.open, s)
 	r.mu.Unlock()
 	return s, nil
 }
@@ -179,7 +179,7 @@ func (r *run) step(ctx context.Context, s *session, step *target.Request, q requ
 			}
 			return a, nil
 		}
-		if !r.client.named(to) {
+		if !r.client.allows(to) {
 			// Whatever is there, it is not part of the application.
 			a.note = "the redirect is not followed: " + ErrForeignHost.Error()
 			if missing != nil {

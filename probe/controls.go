@@ -1,0 +1,391 @@
+package probe
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+
+	"github.com/rescind/rescind/probe/target"
+)
+
+// controls learns what answers look like, to a valid session and to none, on every
+// protected route of every instance; finds out which routes are protected; and
+// whether a user can have several sessions at once. Without a route that is
+// protected nothing can be judged, and the error says so.
+func (r *run) controls(ctx context.Context) ([]Result, error) {
+	r.considered = r.everyRoute()
+	first, err := r.login(ctx, 0, r.target.Instances[0])
+	if err != nil {
+		return nil, err
+	}
+	if err := r.teachValid(ctx, first, 2); err != nil {
+		return nil, err
+	}
+	results, err := r.teachDead(ctx, first)
+	if err != nil {
+		return results, err
+	}
+	// A second session, not only a second answer: what differs between sessions of
+	// a user is no sign of life.
+	second, err := r.login(ctx, 0, r.target.Instances[0])
+	if err != nil {
+		return results, err
+	}
+	if err := r.teachValid(ctx, second, 1); err != nil {
+		return results, err
+	}
+	if other, is := r.bystander(); is {
+		s, err := r.login(ctx, other, r.target.Instances[0])
+		if err != nil {
+			return results, err
+		}
+		if err := r.teachValid(ctx, s, 2); err != nil {
+			return results, err
+		}
+		r.keeper.sessions[other] = s
+	}
+	for _, rt := range r.considered {
+		if rt.reason == "" {
+			rt.reason = rt.indistinct(len(r.users))
+		}
+		if rt.reason == "" {
+			r.routes = append(r.routes, rt)
+		}
+	}
+	results = append(results, r.unprotected()...)
+	if len(r.routes) == 0 {
+		return results, fmt.Errorf("no route is protected: %s", r.considered[0].reason)
+	}
+	others, err := r.otherSessions(ctx, first, second)
+	return append(results, others...), err
+}
+
+// otherSessions finds out whether a user can have two sessions at once, and
+// whether the logout of the first ends the second, or that of another user. Where
+// sessions of a user end each other, experiments have to be made one after the
+// other.
+func (r *run) otherSessions(ctx context.Context, first, second *session) ([]Result, error) {
+	const check = "logout-hits-other-session"
+	rt := r.routes[0]
+	before := r.ask(ctx, "valid control", r.together(first), rt)
+	if before.class == Dead {
+		r.crowded, r.single = true, true
+		r.remark("a second login of a user ends the first session: the experiments are made one after the other")
+		r.keeper.sessions[0] = second
+		return []Result{r.result(check, "", NotApplicable, "a user has one session at a time: the second login ended the first", before)}, fatal(ctx, before.err)
+	}
+	if r.target.Logout == nil {
+		r.keeper.sessions[0] = second
+		return []Result{r.result(check, "", NotApplicable, "the description has no logout")}, fatal(ctx, before.err)
+	}
+	logout, err := r.logout(ctx, first, first.instance)
+	if err != nil {
+		r.keeper.sessions[0] = second
+		return []Result{r.result(check, "", Inconclusive, "the logout did not go well: "+err.Error(), logout)}, fatal(ctx, err)
+	}
+	var results []Result
+	for user, s := range []*session{second, r.keeper.sessions[1]} {
+		if s == nil {
+			continue
+		}
+		subject := "another session of the same user"
+		if user != first.user {
+			subject = "a session of another user"
+		}
+		after := r.ask(ctx, "valid control", r.together(s), rt)
+		delete(r.keeper.sessions, user)
+		r.confirm(ctx, rt, user, after)
+		switch proves(after) {
+		case Alive:
+			r.keeper.sessions[user] = s
+			results = append(results, r.result(check, subject, Pass, "it lives on", logout, after))
+		case Dead:
+			r.crowded = true
+			results = append(results, r.result(check, subject, Finding, fmt.Sprintf("it was refused (%d) after the logout, and a new login was not", after.status), before, logout, after, after.backing))
+		default:
+			results = append(results, r.result(check, subject, Inconclusive, "the answer after the logout proves nothing: "+after.note, logout, after))
+		}
+		if err := fatal(ctx, after.err); err != nil {
+			return results, err
+		}
+	}
+	if r.crowded {
+		r.remark("a logout ends other sessions than its own: the experiments are made one after the other")
+	}
+	return results, nil
+}
+
+// everyRoute is each protected request on each instance; that of the identity too.
+func (r *run) everyRoute() []*route {
+	requests := make([]*target.Request, 0, len(r.target.Protected)+1)
+	for i := range r.target.Protected {
+		requests = append(requests, &r.target.Protected[i])
+	}
+	who := -1
+	if id := r.target.Identity; id != nil {
+		for i, q := range requests {
+			if q.Line == id.Line {
+				who = i
+			}
+		}
+		if who < 0 {
+			who = len(requests)
+			requests = append(requests, &id.Request)
+		}
+	}
+	var all []*route
+	for _, instance := range r.target.Instances {
+		for i, q := range requests {
+			rt := &route{
+				request: q, line: string(q.Line), instance: instance,
+				alive: map[int][]traits{}, learnt: map[int]*likeness{}, ids: map[int]string{}, pulse: pulse{last: map[int]*answer{}},
+			}
+			if i == who {
+				rt.identity = &r.target.Identity.Find
+			}
+			if !r.usable(q) {
+				rt.reason = q.Method() + " is not among the methods that the description allows"
+			}
+			all = append(all, rt)
+		}
+	}
+	return all
+}
+
+// teachValid asks every route with a session that nobody has ended.
+func (r *run) teachValid(ctx context.Context, s *session, times int) error {
+	all := r.together(s)
+	return r.eachRoute(func(rt *route) error {
+		for range times {
+			a := r.ask(ctx, "valid control", all, rt)
+			a.class, a.note = "", ""
+			if err := fatal(ctx, a.err); err != nil {
+				return err
+			}
+			rt.controls = append(rt.controls, a)
+			switch {
+			case a.err != nil:
+				rt.reason = "a valid session got no answer: " + r.secrets.mask(a.err.Error())
+				return nil
+			case !rt.request.Expect.Matches(a.status):
+				rt.reason = fmt.Sprintf("a valid session got %d, expected %s", a.status, rt.request.Expect)
+				return nil
+			}
+			a.class = Alive
+			rt.teach(s.user, a)
+		}
+		return nil
+	})
+}
+
+// eachRoute calls f for all routes that are not left out yet, at the same time.
+func (r *run) eachRoute(f func(*route) error) error {
+	errs := make([]error, len(r.considered))
+	var wg sync.WaitGroup
+	for i, rt := range r.considered {
+		if rt.reason == "" {
+			wg.Go(func() { errs[i] = f(rt) })
+		}
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// A deadControl is a request that must be refused.
+type deadControl struct {
+	name     string
+	artefact artefact
+}
+
+// deadControls are those that a session's artefacts make: without any, with each
+// one corrupted, and with one of the same form that nobody was given.
+func (r *run) deadControls(s *session) []deadControl {
+	none := r.nobody(s)
+	all := []deadControl{{"no session", none}}
+	add := func(name string, a artefact, f func(string) string) {
+		b := r.replaced(a, func(_, value string) string { return f(value) })
+		b.session, b.name = "", name
+		all = append(all, deadControl{name, b})
+	}
+	for _, a := range r.artefacts(s) {
+		add("corrupted "+a.name, a, corrupted)
+	}
+	add("invented "+r.together(s).name, r.together(s), invented)
+	return all
+}
+
+// teachDead asks every route with each dead control, twice, and reports the routes
+// that answer a corrupted token.
+func (r *run) teachDead(ctx context.Context, s *session) ([]Result, error) {
+	controls := r.deadControls(s)
+	var mu sync.Mutex
+	accepted := map[string][]*answer{}
+	err := r.eachRoute(func(rt *route) error {
+		for i, c := range controls {
+			answers, err := r.teachRefusal(ctx, s, c, rt)
+			if err != nil || rt.reason != "" {
+				return err
+			}
+			if answers[0].class == Dead {
+				continue
+			}
+			if i == 0 {
+				rt.reason = "it answers without a session as with one"
+				return nil
+			}
+			mu.Lock()
+			accepted[c.name] = append(accepted[c.name], answers[0])
+			mu.Unlock()
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	var results []Result
+	for _, c := range controls[1:] {
+		if answers := accepted[c.name]; len(answers) > 0 {
+			results = append(results, Result{
+				Check: "corrupted-token-accepted", Subject: c.name, Verdict: Finding,
+				Says:     fmt.Sprintf("%d of %d routes give for one that is %s what they give for a valid one, and refuse a request without any", len(answers), len(r.considered), c.name),
+				Evidence: r.evidence(answers...),
+			})
+		}
+	}
+	if results == nil {
+		results = []Result{{Check: "corrupted-token-accepted", Verdict: Pass, Says: "refused: " + names(controls[1:])}}
+	}
+	return results, nil
+}
+
+// teachRefusal asks a route twice with a dead control. The answers are of class
+// Dead, and learned from, unless they cannot be told from valid ones.
+func (r *run) teachRefusal(ctx context.Context, s *session, c deadControl, rt *route) ([]*answer, error) {
+	var answers []*answer
+	for range 2 {
+		a := r.ask(ctx, "dead control", c.artefact, rt)
+		a.class, a.note = "", c.name
+		if err := fatal(ctx, a.err); err != nil {
+			return nil, err
+		}
+		rt.controls = append(rt.controls, a)
+		answers = append(answers, a)
+		if a.err != nil || a.status == http.StatusTooManyRequests || a.status == http.StatusServiceUnavailable {
+			rt.reason = fmt.Sprintf("the control with %s got no answer that could be learned from", c.name)
+			return answers, nil
+		}
+	}
+	if !rt.passes(s.user, answers) {
+		for _, a := range answers {
+			a.class = Dead
+		}
+		rt.teach(-1, answers...)
+	}
+	return answers, nil
+}
+
+func names(controls []deadControl) string {
+	var all []string
+	for _, c := range controls {
+		all = append(all, c.name)
+	}
+	return strings.Join(all, ", ")
+}
+
+// indistinct says why answers to valid sessions cannot be told from refusals;
+// empty if they can.
+func (rt *route) indistinct(users int) string {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	for user := range users {
+		l := rt.likeness(user)
+		if len(l.alive) > 0 || len(rt.alive[user]) == 0 {
+			continue
+		}
+		for _, d := range l.dead {
+			if len(d) == 0 {
+				return "what it answers to a valid session varies so much that it cannot be told from a refusal"
+			}
+		}
+	}
+	return ""
+}
+
+// unprotected reports the routes that are left out.
+func (r *run) unprotected() []Result {
+	var lines []string
+	for _, rt := range r.considered {
+		if rt.reason != "" {
+			lines = append(lines, fmt.Sprintf("%s on %s (%s)", rt.line, rt.instance, rt.reason))
+		}
+	}
+	if lines == nil {
+		return []Result{{Check: "route-unprotected", Verdict: Pass, Says: fmt.Sprintf("%d of %d routes tell a valid session from none", len(r.routes), len(r.considered))}}
+	}
+	return []Result{{Check: "route-unprotected", Verdict: Note, Says: "left out: " + strings.Join(lines, "; ")}}
+}
+
+// corrupted is a token with four characters changed in its middle, for a JWT in
+// the middle of its signature. It is never the token itself.
+func corrupted(value string) string {
+	b := []byte(value)
+	from := 0
+	if i := strings.LastIndexByte(value, '.'); i >= 0 && len(value)-i > 8 {
+		from = i + 1
+	}
+	middle := from + (len(b)-from)/2
+	changed := 0
+	for i := max(middle-2, 0); i < len(b) && changed < 4; i++ {
+		if other := another(b[i]); other != b[i] {
+			b[i] = other
+			changed++
+		}
+	}
+	if changed == 0 {
+		return value + "0"
+	}
+	return string(b)
+}
+
+// another is a character of the same kind.
+func another(c byte) byte {
+	switch {
+	case c >= '0' && c <= '9':
+		return '0' + (c-'0'+5)%10
+	case c >= 'a' && c <= 'z':
+		return 'a' + (c-'a'+13)%26
+	case c >= 'A' && c <= 'Z':
+		return 'A' + (c-'A'+13)%26
+	}
+	return c
+}
+
+// invented is a token of the same form as value, that nobody was given: a JWT
+// with a signature that nobody made, or other letters and digits in every place.
+func invented(value string) string {
+	from := 0
+	if readJWT(value) != nil {
+		from = strings.LastIndexByte(value, '.') + 1
+	}
+	b := []byte(value)
+	noise := make([]byte, len(b))
+	_, _ = rand.Read(noise) // never fails, by its contract
+	for i := from; i < len(b); i++ {
+		switch c, n := b[i], noise[i]; {
+		case c >= '0' && c <= '9':
+			b[i] = '0' + n%10
+		case c >= 'a' && c <= 'z':
+			b[i] = 'a' + n%26
+		case c >= 'A' && c <= 'Z':
+			b[i] = 'A' + n%26
+		}
+	}
+	if string(b) == value {
+		return value + "0"
+	}
+	return string(b)
+}

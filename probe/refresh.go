@@ -1,0 +1,151 @@
+package probe
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// A refresher is a live session for each instance, whose refresh says whether
+// refreshing works at the moment.
+type refresher struct {
+	mu       sync.Mutex
+	sessions map[string]*session
+	last     map[string]*answer // that gave new tokens
+}
+
+// refreshRoute stands for the refresh request of an instance, where a life is
+// reported.
+func (r *run) refreshRoute(instance string) *route {
+	return &route{request: r.target.Refresh.Last(), line: string(r.target.Refresh.Last().Line), instance: instance}
+}
+
+// tryRefresh presents what a thief's copy of a session holds at the refresh of an
+// instance, and judges the answer: Alive if it gives new tokens and these are taken
+// on a protected route, Dead if it gives none, or some that are refused. A refusal
+// is backed if a live session gets new tokens within a second after it. On success
+// the copy has them. The answer is never nil.
+func (r *run) tryRefresh(ctx context.Context, role string, thief *session, instance string) *answer {
+	held := thief.copied()
+	a, err := r.refresh(ctx, role, thief, instance)
+	if a == nil {
+		now := r.options.Now()
+		return &answer{request: request{role: role, session: thief.label, artefact: "refresh token", method: r.target.Refresh.Last().Method(), url: r.on(instance).base()}, err: err, began: now, ended: now, class: Unclear}
+	}
+	a.request.artefact = "refresh token"
+	switch {
+	case a.err != nil:
+		a.class, a.note = Unclear, "no answer"
+	case a.status == http.StatusTooManyRequests || a.status >= 500 || a.status == http.StatusRequestTimeout || a.status == http.StatusTooEarly:
+		a.class, a.note = Unclear, http.StatusText(a.status)
+	case err != nil && !errors.Is(err, errRefused):
+		a.class, a.note = Unclear, err.Error()
+	case err != nil:
+		a.class = Dead
+		r.confirmRefresh(ctx, instance, held.user, a)
+	default:
+		r.useRefreshed(ctx, held, thief, instance, a)
+	}
+	return a
+}
+
+// useRefreshed judges a refresh that was answered well by what it gave.
+func (r *run) useRefreshed(ctx context.Context, held, got *session, instance string, a *answer) {
+	fresh := r.gained(held, got)
+	if len(fresh.cookies) == 0 && len(fresh.vars) == len(r.bare(got).vars) {
+		a.class, a.note = Dead, "it gave nothing new"
+		r.confirmRefresh(ctx, instance, held.user, a)
+		return
+	}
+	rt := r.on(instance)
+	use := r.ask(ctx, "use of what the refresh gave", fresh, rt)
+	r.confirm(ctx, rt, fresh.user, use)
+	a.class, a.backed, a.backing = use.class, use.backed, use
+	switch use.class {
+	case Dead:
+		a.note = "it gave new tokens, which are refused"
+	case Unclear:
+		a.note = "it gave new tokens: " + use.note
+	}
+}
+
+// gained is what a session has and had not before.
+func (r *run) gained(before, after *session) artefact {
+	a := r.bare(after)
+	a.name, a.kind = "refreshed tokens", Together
+	for name, value := range after.vars {
+		if r.credential(name) && name != "refresh_token" && before.vars[name] != value {
+			a.vars[name] = value
+		}
+	}
+	for _, c := range after.jar.cookies {
+		old := false
+		for _, b := range before.jar.cookies {
+			old = old || b.name == c.name && b.value == c.value
+		}
+		if !old {
+			a.cookies = append(a.cookies, c)
+		}
+	}
+	return a
+}
+
+// confirmRefresh marks a refused refresh as backed if a live session of the user
+// gets new tokens at the same instance within a second.
+func (r *run) confirmRefresh(ctx context.Context, instance string, user int, refusal *answer) {
+	backer, is := r.backer(user)
+	if !is {
+		return
+	}
+	r.refresher.mu.Lock()
+	defer r.refresher.mu.Unlock()
+	serves := func(a *answer) bool {
+		return a != nil && !a.began.Before(refusal.ended) && a.began.Sub(refusal.ended) <= backing
+	}
+	if last := r.refresher.last[instance]; serves(last) {
+		refusal.backed, refusal.backing = true, last
+		return
+	}
+	for range 2 {
+		s := r.refresher.sessions[instance]
+		if s == nil {
+			var err error
+			if s, err = r.login(ctx, backer, instance); err != nil {
+				return
+			}
+			r.refresher.sessions[instance] = s
+		}
+		if a, err := r.refresh(ctx, "live control", s, instance); err == nil {
+			a.class = Alive
+			r.refresher.last[instance] = a
+			refusal.backed, refusal.backing = serves(a), a
+			return
+		}
+		delete(r.refresher.sessions, instance) // it may have expired
+	}
+}
+
+// expiresAt is when a token stops being good by itself, on this machine's clock;
+// zero if the token does not say. A target whose clock differs says it wrong: then
+// the token's own lifetime counts, from when it was got.
+func expiresAt(token string, born time.Time) time.Time {
+	t := readJWT(token)
+	if t == nil {
+		return time.Time{}
+	}
+	at, has := t.time("exp")
+	if !has {
+		return time.Time{}
+	}
+	if issued, has := t.time("iat"); has {
+		if skew := issued.Sub(born); skew < -clockSkew || skew > clockSkew {
+			return born.Add(at.Sub(issued) - time.Second)
+		}
+	}
+	return at
+}
+
+// clockSkew is by how much clocks may differ without being set right.
+const clockSkew = 5 * time.Second
