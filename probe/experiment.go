@@ -39,6 +39,7 @@ func experiments() []experiment {
 		logoutExperiment(),
 		variantExperiment(),
 		forgedExperiment(),
+		hygieneExperiment(),
 	}
 }
 

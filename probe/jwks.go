@@ -7,6 +7,7 @@ import (
 	"crypto/rsa"
 	"encoding/json"
 	"errors"
+	"net/url"
 	"slices"
 
 	"github.com/go-jose/go-jose/v4"
@@ -61,4 +62,20 @@ func forToken(keys []publicKey, t *jwt) []publicKey {
 		return cmp.Compare(rank(a), rank(b))
 	})
 	return keys[:min(len(keys), maxKeys)]
+}
+
+// keySetOf is where metadata (RFC 8414, section 2) says that the key set is; nil if
+// it is none.
+func keySetOf(document []byte) *url.URL {
+	var metadata struct {
+		KeySet string `json:"jwks_uri"`
+	}
+	if json.Unmarshal(document, &metadata) != nil || metadata.KeySet == "" {
+		return nil
+	}
+	u, err := url.Parse(metadata.KeySet)
+	if err != nil {
+		return nil
+	}
+	return u
 }

@@ -1,0 +1,461 @@
+package probe
+
+import (
+	"cmp"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	gojwt "github.com/golang-jwt/jwt/v5"
+
+	"github.com/rescind/rescind/probe/target"
+)
+
+// A service is a small API whose logout ends access, unless a flaw is planted.
+type service struct {
+	t      *testing.T
+	flaws  map[string]bool
+	key    *ecdsa.PrivateKey
+	server *httptest.Server
+
+	mu       sync.Mutex
+	sessions map[string]*serviceSession
+	blocked  map[string]bool // texts of tokens, for the flaw of that name
+	password map[string]string
+	cutoff   map[string]int64
+	number   int
+	closers  map[string][]func() // of sockets, by session
+	locked   bool                // everybody is refused: an outage, or a lock-out
+}
+
+type serviceSession struct {
+	id, user   string
+	ended      bool
+	generation int
+	refreshes  map[string]int // refresh token → generation
+}
+
+// newService starts one. Each flaw has a name.
+func newService(t *testing.T, flaws ...string) *service {
+	s := &service{
+		t: t, flaws: map[string]bool{}, key: ecKey(t, elliptic.P256()), sessions: map[string]*serviceSession{}, blocked: map[string]bool{},
+		password: map[string]string{"ada": "first-password", "alan": "other-password"}, cutoff: map[string]int64{}, closers: map[string][]func(){},
+	}
+	for _, flaw := range flaws {
+		s.flaws[flaw] = true
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /login", s.login)
+	mux.HandleFunc("POST /refresh", s.refresh)
+	mux.HandleFunc("POST /logout", s.logout)
+	mux.HandleFunc("GET /logout", func(w http.ResponseWriter, q *http.Request) {
+		if !s.flaws["logout by GET"] {
+			w.WriteHeader(http.StatusMethodNotAllowed)
+			return
+		}
+		s.logout(w, q)
+	})
+	mux.HandleFunc("POST /logout-all", s.logoutAll)
+	mux.HandleFunc("POST /password", s.changePassword)
+	mux.HandleFunc("GET /me", func(w http.ResponseWriter, q *http.Request) {
+		user := s.user(w, q)
+		if user == nil {
+			return
+		}
+		if s.flaws["cached"] {
+			w.Header().Set("Cache-Control", "public, max-age=60")
+		}
+		s.write(w, http.StatusOK, map[string]any{"user": user.user, "mail": user.user + "@example.org"})
+	})
+	mux.HandleFunc("GET /notes", func(w http.ResponseWriter, q *http.Request) {
+		if s.user(w, q) != nil {
+			s.write(w, http.StatusOK, map[string]any{"notes": []string{"milk", "bread"}})
+		}
+	})
+	mux.HandleFunc("GET /.well-known/jwks.json", func(w http.ResponseWriter, _ *http.Request) {
+		s.write(w, http.StatusOK, jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: s.key.Public(), KeyID: "k", Algorithm: "ES256", Use: "sig"}}})
+	})
+	s.server = httptest.NewServer(s.faults(mux))
+	t.Cleanup(s.server.Close)
+	return s
+}
+
+// faults are what no flaw is, and nothing can be concluded from.
+func (s *service) faults(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		if !s.flaws["cached"] {
+			w.Header().Set("Cache-Control", "no-store")
+		}
+		next.ServeHTTP(w, q)
+	})
+}
+
+func (s *service) write(w http.ResponseWriter, status int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	if err := json.NewEncoder(w).Encode(body); err != nil {
+		s.t.Log(err) // the client is gone
+	}
+}
+
+func (s *service) refuse(w http.ResponseWriter) {
+	s.write(w, http.StatusUnauthorized, map[string]any{"error": "invalid_token"})
+}
+
+func (s *service) login(w http.ResponseWriter, q *http.Request) {
+	var in struct{ User, Password string }
+	if err := json.NewDecoder(q.Body).Decode(&in); err != nil {
+		w.WriteHeader(http.StatusBadRequest)
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if in.Password == "" || s.password[in.User] != in.Password {
+		s.refuse(w)
+		return
+	}
+	s.number++
+	session := &serviceSession{id: fmt.Sprint("session-", s.number), user: in.User, refreshes: map[string]int{}}
+	s.sessions[session.id] = session
+	s.hand(w, session)
+}
+
+// hand gives a session its next tokens.
+func (s *service) hand(w http.ResponseWriter, session *serviceSession) {
+	session.generation++
+	refresh := randomText()
+	session.refreshes[refresh] = session.generation
+	access := s.access(session, map[string]any{})
+	if s.flaws["refresh token is a JWT of the same kind"] {
+		refresh = s.access(session, map[string]any{"use": "refresh"})
+		session.refreshes[refresh] = session.generation
+	}
+	s.give(w, access, refresh)
+}
+
+func (s *service) give(w http.ResponseWriter, access, refresh string) {
+	if s.flaws["cookies"] {
+		site := http.SameSiteNoneMode
+		if s.flaws["lax"] {
+			site = http.SameSiteLaxMode
+		}
+		http.SetCookie(w, &http.Cookie{Name: "access", Value: access, Path: "/", HttpOnly: !s.flaws["cookie for scripts"], SameSite: site})
+		http.SetCookie(w, &http.Cookie{Name: "refresh", Value: refresh, Path: "/", HttpOnly: true, SameSite: site})
+		s.write(w, http.StatusOK, map[string]any{"ok": true})
+		return
+	}
+	s.write(w, http.StatusOK, map[string]any{"access_token": access, "refresh_token": refresh})
+}
+
+func randomText() string {
+	noise := make([]byte, 16)
+	_, _ = rand.Read(noise)
+	return fmt.Sprintf("%x", noise)
+}
+
+func (s *service) access(session *serviceSession, claims map[string]any) string {
+	now := time.Now()
+	claims["sub"], claims["iat"] = session.user, now.Unix()
+	if !s.flaws["no exp"] {
+		claims["exp"] = now.Add(10 * time.Minute).Unix()
+	}
+	if s.flaws["long"] {
+		claims["exp"] = now.Add(30 * 24 * time.Hour).Unix()
+	}
+	claims["s"] = session.id
+	if !s.flaws["no id"] {
+		claims["sid"], claims["jti"] = session.id, randomText()
+	}
+	token := gojwt.NewWithClaims(gojwt.SigningMethodES256, gojwt.MapClaims(claims))
+	token.Header["kid"] = "k"
+	text, err := token.SignedString(s.key)
+	if err != nil {
+		s.t.Error(err)
+	}
+	return text
+}
+
+// session is the one that a request carries; nil if it is not good.
+func (s *service) session(q *http.Request) (*serviceSession, string) {
+	text := bearer(q)
+	if c, err := q.Cookie("access"); err == nil {
+		text = c.Value
+	}
+	if s.flaws["token in query"] {
+		text = cmp.Or(text, q.URL.Query().Get("access_token"))
+	}
+	if s.flaws["locks at forged tokens"] && (strings.HasSuffix(text, ".") || text == "nonsense" || strings.Contains(text, "=")) {
+		s.locked = true
+	}
+	claims, ok := s.verify(text)
+	if !ok || s.locked {
+		return nil, text
+	}
+	session := s.sessions[fmt.Sprint(claims["s"])]
+	switch {
+	case session == nil:
+	case claims["use"] == "refresh" && !s.flaws["refresh token as bearer"]:
+	case s.flaws["cutoff in seconds kills the next login"] && claims["iat"].(float64) <= float64(s.cutoff[session.user]):
+	case s.flaws["cutoff in seconds spares this second"] && claims["iat"].(float64) < float64(s.cutoff[session.user]):
+	case s.flaws["client only"]:
+		return session, text
+	case s.flaws["keyed by text"]:
+		if !s.blocked[text] {
+			return session, text
+		}
+	case !session.ended:
+		return session, text
+	}
+	return nil, text
+}
+
+func bearer(q *http.Request) string {
+	scheme, token, _ := strings.Cut(q.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(token)
+}
+
+func (s *service) verify(text string) (map[string]any, bool) {
+	claims := gojwt.MapClaims{}
+	if s.flaws["unverified"] {
+		if _, _, err := gojwt.NewParser().ParseUnverified(text+strings.Repeat(".", max(0, 2-strings.Count(text, "."))), claims); err != nil {
+			return nil, false
+		}
+		return claims, true
+	}
+	_, err := gojwt.ParseWithClaims(text, claims, func(t *gojwt.Token) (any, error) {
+		switch alg := t.Header["alg"]; {
+		case alg == "none" && s.flaws["alg none"]:
+			return gojwt.UnsafeAllowNoneSignatureType, nil
+		case alg == "HS256" && s.flaws["alg confusion"]:
+			der, err := x509.MarshalPKIXPublicKey(s.key.Public())
+			return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), err
+		case alg == "ES256":
+			return s.key.Public(), nil
+		}
+		return nil, fmt.Errorf("algorithm %v", t.Header["alg"])
+	})
+	return claims, err == nil
+}
+
+func (s *service) user(w http.ResponseWriter, q *http.Request) *serviceSession {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	session, _ := s.session(q)
+	if session == nil {
+		s.refuse(w)
+	}
+	return session
+}
+
+// bySecret is the session of a refresh token, and the token.
+func (s *service) bySecret(q *http.Request) (*serviceSession, string) {
+	var in struct {
+		Token string `json:"refresh_token"`
+	}
+	if err := json.NewDecoder(q.Body).Decode(&in); err != nil {
+		in.Token = ""
+	}
+	if c, err := q.Cookie("refresh"); err == nil {
+		in.Token = c.Value
+	}
+	for _, session := range s.sessions {
+		if session.refreshes[in.Token] > 0 {
+			return session, in.Token
+		}
+	}
+	return nil, in.Token
+}
+
+func (s *service) refresh(w http.ResponseWriter, q *http.Request) {
+	s.mu.Lock()
+	session, token := s.bySecret(q)
+	ok := session != nil && (!session.ended || s.flaws["client only"])
+	if ok && s.flaws["refresh reads, then writes"] {
+		s.mu.Unlock()
+		time.Sleep(10 * time.Millisecond)
+		s.mu.Lock()
+		session.ended = false
+	}
+	defer s.mu.Unlock()
+	if !ok {
+		s.refuse(w)
+		return
+	}
+	if session.refreshes[token] < session.generation {
+		switch {
+		case s.flaws["old refresh token"]:
+		case s.flaws["reuse is no alarm"]:
+			s.refuse(w)
+			return
+		default:
+			session.ended = true
+			s.refuse(w)
+			return
+		}
+	}
+	if s.flaws["no rotation"] {
+		s.give(w, s.access(session, map[string]any{}), token)
+		return
+	}
+	s.hand(w, session)
+}
+
+func (s *service) logout(w http.ResponseWriter, q *http.Request) {
+	if s.flaws["cookies"] && !s.flaws["cross origin"] && !slices.Contains([]string{"", "same-origin"}, q.Header.Get("Sec-Fetch-Site")) {
+		w.WriteHeader(http.StatusForbidden)
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	session, text := s.session(q)
+	if session == nil {
+		if session, _ = s.bySecret(q); session == nil {
+			s.refuse(w)
+			return
+		}
+	}
+	s.blocked[text] = true
+	s.locked = s.flaws["locks at logout"]
+	s.end(session)
+	if !s.flaws["browser keeps"] {
+		w.Header().Set("Clear-Site-Data", `"cookies"`)
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func (s *service) end(session *serviceSession) {
+	session.ended = true
+	if !s.flaws["socket left open"] {
+		for _, stop := range s.closers[session.id] {
+			stop()
+		}
+	}
+}
+
+func (s *service) logoutAll(w http.ResponseWriter, q *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	session, _ := s.session(q)
+	if session == nil {
+		s.refuse(w)
+		return
+	}
+	s.cutoff[session.user] = time.Now().Unix()
+	if !s.flaws["cutoff in seconds kills the next login"] && !s.flaws["cutoff in seconds spares this second"] {
+		for _, other := range s.sessions {
+			if other.user == session.user {
+				s.end(other)
+			}
+		}
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func (s *service) changePassword(w http.ResponseWriter, q *http.Request) {
+	var in struct{ Old, New string }
+	if err := json.NewDecoder(q.Body).Decode(&in); err != nil {
+		w.WriteHeader(http.StatusBadRequest)
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	session, _ := s.session(q)
+	if session == nil || s.password[session.user] != in.Old || s.flaws["passwords stay"] {
+		s.refuse(w)
+		return
+	}
+	s.password[session.user] = in.New
+	for _, other := range s.sessions {
+		if other.user == session.user && other != session && !s.flaws["password change keeps sessions"] {
+			s.end(other)
+		}
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// bearerTarget describes a service that hands tokens to its clients in JSON.
+const bearerTarget = `
+instances: [%s]
+users:
+  - {name: ada, password: first-password, new_password: second-password}
+  - {name: alan, password: other-password}
+login: {request: POST /login, json: {user: "{{user.name}}", password: "{{user.password}}"}}
+protected: [GET /me, GET /notes]
+identity: {request: GET /me, find: {json: /user}}
+refresh: {request: POST /refresh, json: {refresh_token: "{{refresh_token}}"}}
+logout: {request: POST /logout, json: {refresh_token: "{{refresh_token}}"}}
+logout_all: {request: POST /logout-all}
+change_password: {request: POST /password, json: {old: "{{user.password}}", new: "{{user.new_password}}"}}
+delays: [0s, 100ms]
+`
+
+// cookieTarget describes one that sets cookies.
+const cookieTarget = `
+instances: [%s]
+users:
+  - {name: ada, password: first-password, new_password: second-password}
+login: {request: POST /login, json: {user: "{{user.name}}", password: "{{user.password}}"}}
+protected: [GET /me, GET /notes]
+refresh: {request: POST /refresh}
+logout: {request: POST /logout}
+delays: [0s, 100ms]
+`
+
+// probed runs the checks against a service, and returns their results.
+func probed(t *testing.T, description string, s *service, checks ...string) *Report {
+	t.Helper()
+	described, err := target.Parse(fmt.Appendf(nil, description, s.server.URL), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	report, err := Run(ctx, described, Options{Only: checks})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return report
+}
+
+// want compares the verdicts of a check with those expected, and says what the
+// report says otherwise.
+func want(t *testing.T, report *Report, check string, verdict Verdict) {
+	t.Helper()
+	seen := false
+	for _, result := range report.Results {
+		if result.Check != check {
+			continue
+		}
+		seen = true
+		if result.Verdict != verdict {
+			t.Errorf("%s, %q: %s, want %s (%s%s)", check, result.Subject, result.Verdict, verdict, result.Says, result.Reason)
+		}
+	}
+	if !seen {
+		t.Errorf("%s: no result", check)
+	}
+	if t.Failed() {
+		t.Logf("remarks: %q", report.Remarks)
+		for _, result := range report.Results {
+			for _, x := range result.Evidence {
+				t.Logf("%s: %s %s %s %s → %d %s %s %s", result.Check, x.Role, x.Artefact, x.Request.Method, x.Request.URL, x.Status, x.Class, x.Note, x.Error)
+			}
+		}
+	}
+}
