@@ -86,7 +86,7 @@ func sign(v probe.Verdict) (string, style) {
 
 // Write writes the report.
 func (t Terminal) Write(w io.Writer, r *probe.Report) error {
-	r = clean(r)
+	r = cleaner{flat: true}.report(r)
 	if t.Width <= 0 {
 		t.Width = 80
 	}
@@ -284,7 +284,7 @@ func NewMeter(w io.Writer, t Terminal, live bool) *Meter {
 // Show shows one step. What cannot be written is not shown, and no error: it is
 // only the progress.
 func (m *Meter) Show(step probe.Progress) {
-	c := cleaner{}
+	c := cleaner{flat: true}
 	if m.live {
 		line := fmt.Sprintf("%s · %d left · %d requests", c.text(step.Experiment), step.Left, step.Requests)
 		if runes := []rune(line); len(runes) > m.t.Width-1 {
