@@ -60,6 +60,13 @@ const (
 
 var errNonsense = errors.New("the module answered what cannot be")
 
+// What advance answers.
+const (
+	working = iota
+	ready
+	tooMuch
+)
+
 // parse leaves in ready for forget if it answers nil, ErrTooDeep or ErrTooLarge.
 func (in *instance) parse(ctx context.Context, language Language, source []byte, p *Parser) (*Tree, error) {
 	at, err := in.call(ctx, "allocate", uint64(len(source)))
@@ -69,13 +76,27 @@ func (in *instance) parse(ctx context.Context, language Language, source []byte,
 	if at == 0 || !in.memory.Write(at, source) {
 		return nil, errors.New("no room for the file")
 	}
-	if made, err := in.call(ctx, "parse", uint64(language), uint64(len(source))); err != nil {
+	if fits, err := in.call(ctx, "begin", uint64(language), uint64(len(source))); err != nil {
 		return nil, err
-	} else if made == 0 {
-		return nil, errors.New("no tree")
+	} else if fits == 0 {
+		return nil, errors.New("the grammar does not fit the parser")
+	}
+	for state := uint32(working); state != ready; {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if state, err = in.call(ctx, "advance"); err != nil {
+			return nil, err
+		}
+		if state == tooMuch {
+			return nil, ErrTooLong
+		}
 	}
 	b := builder{tree: &Tree{Language: language, Source: source, lines: lineStarts(source)}, names: p.names[language], limits: p.limits}
 	for {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		n, err := in.call(ctx, "next")
 		if err != nil {
 			return nil, err

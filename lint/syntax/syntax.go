@@ -17,11 +17,11 @@ import (
 	"io"
 	"math"
 	"path"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/tetratelabs/wazero"
-	"github.com/tetratelabs/wazero/sys"
 )
 
 // A Language is one that can be parsed. JSX is part of JavaScript and of TSX.
@@ -71,7 +71,7 @@ type Limits struct {
 	Size   int           // bytes of a file: 2 MiB
 	Nodes  int           // of a tree: 1,000,000, which take 130 MB for the time of parsing
 	Depth  int           // nodes within nodes: 5,000
-	Memory int           // bytes that one parse may take within the module, in whole pages of 64 KiB: 512 MiB
+	Memory int           // bytes that one parse may take within the module, in whole pages of 64 KiB: 256 MiB
 	Time   time.Duration // 10 s
 }
 
@@ -113,7 +113,7 @@ func NewParser(limits Limits) *Parser {
 		Size:   cmp.Or(limits.Size, 2<<20),
 		Nodes:  min(cmp.Or(limits.Nodes, 1_000_000), math.MaxInt32),
 		Depth:  cmp.Or(limits.Depth, 5000),
-		Memory: cmp.Or(limits.Memory, 512<<20),
+		Memory: cmp.Or(limits.Memory, 256<<20),
 		Time:   cmp.Or(limits.Time, 10*time.Second),
 	}}
 }
@@ -135,7 +135,7 @@ func (p *Parser) Parse(ctx context.Context, language Language, source []byte) (*
 	bounded, cancel := context.WithTimeout(ctx, p.limits.Time)
 	defer cancel()
 	tree, err := in.parse(bounded, language, source, p)
-	switch exit := (*sys.ExitError)(nil); {
+	switch {
 	case err == nil || errors.Is(err, ErrTooDeep), errors.Is(err, ErrTooLarge):
 		if forgetErr := in.forget(bounded); forgetErr != nil || !p.keep(in) {
 			err = errors.Join(err, in.close(ctx))
@@ -143,10 +143,11 @@ func (p *Parser) Parse(ctx context.Context, language Language, source []byte) (*
 		return tree, err
 	case ctx.Err() != nil:
 		err = ctx.Err()
-	case errors.As(err, &exit) && exit.ExitCode() == sys.ExitCodeDeadlineExceeded, bounded.Err() != nil:
+	case bounded.Err() != nil:
 		err = fmt.Errorf("%w: more than %v", ErrTooLong, p.limits.Time)
-	default:
-		err = fmt.Errorf("%w: %w", ErrGaveUp, err)
+	case !errors.Is(err, ErrTooLong):
+		reason, _, _ := strings.Cut(err.Error(), "\n") // a trace of the module's stack follows
+		err = fmt.Errorf("%w: %s", ErrGaveUp, reason)
 	}
 	return nil, errors.Join(err, in.close(ctx))
 }
@@ -195,7 +196,6 @@ func (p *Parser) compile(ctx context.Context) error {
 	}
 	pages := min(max((p.limits.Memory+pageSize-1)/pageSize, 1), math.MaxUint16)
 	runtime := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfig().
-		WithCloseOnContextDone(true).
 		WithMemoryLimitPages(uint32(pages)))
 	compiled, err := runtime.CompileModule(ctx, code)
 	if err == nil {

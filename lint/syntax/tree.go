@@ -1,9 +1,6 @@
 package syntax
 
-import (
-	"slices"
-	"unicode/utf8"
-)
+import "slices"
 
 // A Tree is a parsed file. It may be read by any number of goroutines.
 type Tree struct {
@@ -97,13 +94,13 @@ func (n *Node) Position() (line, column int) { return n.tree.Position(n.Start) }
 func (n *Node) EndPosition() (line, column int) { return n.tree.Position(n.End) }
 
 // Position makes of an offset in bytes a line and a column, both from 1. Columns
-// count characters (Unicode code points), and each byte that is not UTF-8.
+// count bytes.
 func (t *Tree) Position(offset int) (line, column int) {
 	i, found := slices.BinarySearch(t.lines, offset)
 	if !found {
 		i--
 	}
-	return i + 1, utf8.RuneCount(t.Source[t.lines[i]:offset]) + 1
+	return i + 1, offset - t.lines[i] + 1
 }
 
 func lineStarts(source []byte) []int {

@@ -1,6 +1,7 @@
 // What Go calls of tree-sitter: parse one text, then read its tree, flat, a
 // buffer at a time. One instance of the module parses one text at a time.
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,17 +44,49 @@ static TSTreeCursor cursor;
 static uint32_t depth;
 static int walking;
 static char *text;
+static uint32_t length;
 
 // allocate answers where the text goes, or NULL.
 EXPORT(allocate) char *allocate(uint32_t size) { return text = malloc(size > 0 ? size : 1); }
 
 EXPORT(records) Record *records_at(void) { return records; }
 
-// parse answers 1 when there is a tree of the text to walk.
-EXPORT(parse) int parse(uint32_t lang, uint32_t length) {
+// A slice of parsing is this long at most. The work is what the lexers were
+// given to read, again each time that they go back: a text that makes them read
+// on to its end at every token has not much to do with a program.
+enum { CHUNK = 16 << 10, SLICE_LOOKS = 20, SLICE_WORK = 8 << 20, MOST_WORK = 64 << 20 };
+static int looks;
+static uint32_t work, slice;
+
+static const char *read_on(void *payload, uint32_t from, TSPoint point, uint32_t *size) {
+  uint32_t left = from < length && work < MOST_WORK ? length - from : 0;
+  *size = left < CHUNK ? left : CHUNK;
+  work += *size;
+  slice += *size;
+  return text + from;
+}
+
+// tree-sitter calls this once in a hundred steps.
+static bool is_over(TSParseState *state) { return --looks < 0 || slice >= SLICE_WORK; }
+
+// begin answers 1 when the text can be parsed.
+EXPORT(begin) int begin(uint32_t lang, uint32_t size) {
   if (parser == NULL) parser = ts_parser_new();
-  if (!ts_parser_set_language(parser, language(lang))) return 0;
-  tree = ts_parser_parse_string_encoding(parser, NULL, text, length, TSInputEncodingUTF8);
+  length = size;
+  work = 0;
+  return ts_parser_set_language(parser, language(lang));
+}
+
+// advance parses for some milliseconds, and answers 1 when there is a tree to walk,
+// 2 when it was too much work, and 0 when it is to be called again: Go, and not the
+// module, knows the time.
+EXPORT(advance) int advance(void) {
+  TSInput input = {NULL, read_on, TSInputEncodingUTF8, NULL};
+  TSParseOptions options = {NULL, is_over};
+  looks = SLICE_LOOKS;
+  slice = 0;
+  tree = ts_parser_parse_with_options(parser, NULL, input, options);
+  if (work >= MOST_WORK) return 2;
   if (tree == NULL) return 0;
   cursor = ts_tree_cursor_new(ts_tree_root_node(tree));
   depth = 0;
