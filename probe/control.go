@@ -51,13 +51,6 @@ func (r *run) ask(ctx context.Context, role string, a artefact, rt *route) *answ
 	return out
 }
 
-// replay is ask, and if it is refused, confirm.
-func (r *run) replay(ctx context.Context, a artefact, rt *route) *answer {
-	out := r.ask(ctx, "replay", a, rt)
-	r.confirm(ctx, rt, a.user, out)
-	return out
-}
-
 // backer is the user whose live session backs refusals of a user's: the user
 // itself, or, where a login ends a user's other sessions, another one. None if
 // there is no other.

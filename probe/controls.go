@@ -64,61 +64,6 @@ func (r *run) controls(ctx context.Context) ([]Result, error) {
 	return append(results, others...), err
 }
 
-// otherSessions finds out whether a user can have two sessions at once, and
-// whether the logout of the first ends the second, or that of another user. Where
-// sessions of a user end each other, experiments have to be made one after the
-// other.
-func (r *run) otherSessions(ctx context.Context, first, second *session) ([]Result, error) {
-	const check = "logout-hits-other-session"
-	rt := r.routes[0]
-	before := r.ask(ctx, "valid control", r.together(first), rt)
-	if before.class == Dead {
-		r.crowded, r.single = true, true
-		r.remark("a second login of a user ends the first session: the experiments are made one after the other")
-		r.keeper.sessions[0] = second
-		return []Result{r.result(check, "", NotApplicable, "a user has one session at a time: the second login ended the first", before)}, fatal(ctx, before.err)
-	}
-	if r.target.Logout == nil {
-		r.keeper.sessions[0] = second
-		return []Result{r.result(check, "", NotApplicable, "the description has no logout")}, fatal(ctx, before.err)
-	}
-	logout, err := r.logout(ctx, first, first.instance)
-	if err != nil {
-		r.keeper.sessions[0] = second
-		return []Result{r.result(check, "", Inconclusive, "the logout did not go well: "+err.Error(), logout)}, fatal(ctx, err)
-	}
-	var results []Result
-	for user, s := range []*session{second, r.keeper.sessions[1]} {
-		if s == nil {
-			continue
-		}
-		subject := "another session of the same user"
-		if user != first.user {
-			subject = "a session of another user"
-		}
-		after := r.ask(ctx, "valid control", r.together(s), rt)
-		delete(r.keeper.sessions, user)
-		r.confirm(ctx, rt, user, after)
-		switch proves(after) {
-		case Alive:
-			r.keeper.sessions[user] = s
-			results = append(results, r.result(check, subject, Pass, "it lives on", logout, after))
-		case Dead:
-			r.crowded = true
-			results = append(results, r.result(check, subject, Finding, fmt.Sprintf("it was refused (%d) after the logout, and a new login was not", after.status), before, logout, after, after.backing))
-		default:
-			results = append(results, r.result(check, subject, Inconclusive, "the answer after the logout proves nothing: "+after.note, logout, after))
-		}
-		if err := fatal(ctx, after.err); err != nil {
-			return results, err
-		}
-	}
-	if r.crowded {
-		r.remark("a logout ends other sessions than its own: the experiments are made one after the other")
-	}
-	return results, nil
-}
-
 // everyRoute is each protected request on each instance; that of the identity too.
 func (r *run) everyRoute() []*route {
 	requests := make([]*target.Request, 0, len(r.target.Protected)+1)

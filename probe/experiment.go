@@ -37,9 +37,16 @@ type experiment struct {
 func experiments() []experiment {
 	return []experiment{
 		logoutExperiment(),
+		refreshOnlyExperiment(),
+		expiredExperiment(),
+		twiceExperiment(),
+		everywhereExperiment(),
 		variantExperiment(),
 		forgedExperiment(),
 		hygieneExperiment(),
+		rotationExperiment(),
+		beforeRefreshExperiment(),
+		bearerExperiment(),
 	}
 }
 

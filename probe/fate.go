@@ -24,8 +24,7 @@ const (
 // answer as to the living is one.
 func (l *life) fate() fate {
 	var proven []Class
-	replays := l.replays()
-	for _, a := range replays {
+	for _, a := range l.answers {
 		if class := proves(a); class != Unclear && (len(proven) == 0 || proven[len(proven)-1] != class) {
 			proven = append(proven, class)
 		}
@@ -35,7 +34,7 @@ func (l *life) fate() fate {
 		return unknown
 	case len(proven) == 1 && proven[0] == Alive:
 		return survived
-	case len(proven) == 1 && (l.doubtful() > len(replays)/2 || l.route.pulse.unreliable()):
+	case len(proven) == 1 && (l.doubtful() > len(l.answers)/2 || l.route.pulse.unreliable()):
 		return unknown
 	case len(proven) == 1:
 		return refused
@@ -47,15 +46,10 @@ func (l *life) fate() fate {
 	return flapping
 }
 
-// replays are the answers to what was begun after the end.
-func (l *life) replays() []*answer {
-	return slices.DeleteFunc(slices.Clone(l.answers), func(a *answer) bool { return a.began.Before(l.ended) })
-}
-
 // doubtful is how many replays proved nothing.
 func (l *life) doubtful() int {
 	n := 0
-	for _, a := range l.replays() {
+	for _, a := range l.answers {
 		if proves(a) == Unclear {
 			n++
 		}
@@ -64,7 +58,7 @@ func (l *life) doubtful() int {
 }
 
 func (l *life) lastAs(class Class) (time.Duration, bool) {
-	for _, a := range slices.Backward(l.replays()) {
+	for _, a := range slices.Backward(l.answers) {
 		if proves(a) == class {
 			return a.began.Sub(l.ended), true
 		}
@@ -73,7 +67,7 @@ func (l *life) lastAs(class Class) (time.Duration, bool) {
 }
 
 func (l *life) firstAs(class Class) (time.Duration, bool) {
-	for _, a := range l.replays() {
+	for _, a := range l.answers {
 		if proves(a) == class {
 			return a.began.Sub(l.ended), true
 		}
@@ -195,12 +189,12 @@ func (o *observation) revival() Result {
 		dead, _ := l.firstAs(Dead)
 		alive, _ := l.lastAs(Alive)
 		taken := 0
-		for _, a := range l.replays() {
+		for _, a := range l.answers {
 			if a.class == Alive {
 				taken++
 			}
 		}
-		return fmt.Sprintf("refused %s after the logout, and taken after %s; taken %d of %d times", round(dead), round(alive), taken, len(l.replays()))
+		return fmt.Sprintf("refused %s after the logout, and taken after %s; taken %d of %d times", round(dead), round(alive), taken, len(l.answers))
 	})
 }
 
@@ -248,7 +242,7 @@ func replays(lives []*life) string {
 	n := 0
 	var from, to time.Duration
 	for _, l := range lives {
-		n += len(l.replays())
+		n += len(l.answers)
 		if dead, is := l.firstAs(Dead); is {
 			from = max(from, dead)
 		}
@@ -265,7 +259,7 @@ func doubts(unclear, all []*life) string {
 	var order []string
 	n := 0
 	for _, l := range unclear {
-		reasons := l.replays()
+		reasons := l.answers
 		if len(reasons) == 0 {
 			if counts["it expired before it could be replayed"]++; counts["it expired before it could be replayed"] == 1 {
 				order = append(order, "it expired before it could be replayed")

@@ -97,7 +97,7 @@ func (r *run) livesOf(ctx context.Context, name string, s *session) ([]*life, er
 	if err != nil {
 		return nil, err
 	}
-	lives = slices.DeleteFunc(lives, func(l *life) bool { return l.answers[0].class != Alive })
+	lives = slices.DeleteFunc(lives, func(l *life) bool { return l.before.class != Alive })
 	if len(lives) == 0 {
 		return nil, errLost
 	}
@@ -117,7 +117,7 @@ func (r *run) watchBefore(ctx context.Context, lives []*life) error {
 			}
 			defer release()
 			a := r.ask(ctx, "valid control", l.artefact, l.route)
-			l.answers = append(l.answers, a)
+			l.before = a
 			errs[i] = fatal(ctx, a.err)
 		})
 	}
@@ -252,7 +252,7 @@ func (o *observation) file(lives []*life) []int {
 // evidence shows a life: the control before, the logout, the replay that matters
 // most, and the control that backs it.
 func (o *observation) evidence(l *life) []Exchange {
-	var answers []*answer
+	answers := []*answer{l.before}
 	for i, a := range l.answers {
 		if i == 0 || i == len(l.answers)-1 || a.class != l.answers[i-1].class {
 			answers = append(answers, a, a.backing)

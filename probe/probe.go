@@ -80,7 +80,9 @@ type run struct {
 	// are made one after the other.
 	crowded bool
 	// single: a login may end another session of its user.
-	single    bool
+	single bool
+	// outlive is what an ordinary logout leaves alive, by life.key.
+	outlive   map[string]bool
 	keeper    keeper
 	refresher refresher
 	workers   chan struct{} // one for each replay in flight

@@ -17,8 +17,12 @@ type life struct {
 	ended   time.Time
 	endedAt string
 	// look makes one request; nil means: replay the artefact on the route.
-	look    func(context.Context) *answer
-	answers []*answer // of controls before the end, and of replays
+	look func(context.Context) *answer
+	// byOther: a session of another user backs refusals, if there is one, because
+	// those of the same user ended too.
+	byOther bool
+	before  *answer   // the control before the end; nil if there was none
+	answers []*answer // of what was begun after it
 
 	id    int // in the report, once filed
 	filed bool
@@ -125,10 +129,23 @@ func (r *run) once(ctx context.Context, l *life) (*answer, error) {
 	if l.look != nil {
 		a = l.look(ctx)
 	} else {
-		a = r.replay(ctx, l.artefact, l.route)
+		a = r.ask(ctx, "replay", l.artefact, l.route)
+		user := l.artefact.user
+		if other, is := r.bystander(); l.byOther && is {
+			user = other
+		}
+		r.confirm(ctx, l.route, user, a)
 	}
 	l.answers = append(l.answers, a)
 	return a, fatal(ctx, a.err)
+}
+
+// all are the control before the end and the answers after it.
+func (l *life) all() []*answer {
+	if l.before == nil {
+		return l.answers
+	}
+	return append([]*answer{l.before}, l.answers...)
 }
 
 // proves is the class of an answer, if it means anything: a refusal that is not
@@ -156,7 +173,7 @@ func (r *run) file(l *life) int {
 	if from.IsZero() {
 		from = l.artefact.born
 	}
-	for _, a := range l.answers {
+	for _, a := range l.all() {
 		out.Answers = append(out.Answers, Answer{After: a.began.Sub(from), Took: a.ended.Sub(a.began), Status: a.status, Class: a.class, Backed: a.backed})
 	}
 	l.id, l.filed = r.report.add(out), true
