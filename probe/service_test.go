@@ -46,6 +46,8 @@ type serviceSession struct {
 	ended      bool
 	generation int
 	refreshes  map[string]int // refresh token → generation
+	access     string         // the newest
+	refresh    string
 }
 
 // newService starts one. Each flaw has a name.
@@ -143,6 +145,7 @@ func (s *service) hand(w http.ResponseWriter, session *serviceSession) {
 		refresh = s.access(session, map[string]any{"use": "refresh"})
 		session.refreshes[refresh] = session.generation
 	}
+	session.access, session.refresh = access, refresh
 	s.give(w, access, refresh)
 }
 
@@ -208,6 +211,7 @@ func (s *service) session(q *http.Request) (*serviceSession, string) {
 	switch {
 	case session == nil:
 	case claims["use"] == "refresh" && !s.flaws["refresh token as bearer"]:
+		s.locked = s.flaws["locks at refresh token"]
 	case s.flaws["cutoff in seconds kills the next login"] && claims["iat"].(float64) <= float64(s.cutoff[session.user]):
 	case s.flaws["cutoff in seconds spares this second"] && claims["iat"].(float64) < float64(s.cutoff[session.user]):
 	case s.flaws["client only"]:
@@ -285,7 +289,7 @@ func (s *service) bySecret(q *http.Request) (*serviceSession, string) {
 func (s *service) refresh(w http.ResponseWriter, q *http.Request) {
 	s.mu.Lock()
 	session, token := s.bySecret(q)
-	ok := session != nil && (!session.ended || s.flaws["client only"])
+	ok := session != nil && !s.locked && (!session.ended || s.flaws["client only"])
 	if ok && s.flaws["refresh reads, then writes"] {
 		s.mu.Unlock()
 		time.Sleep(10 * time.Millisecond)
@@ -299,6 +303,20 @@ func (s *service) refresh(w http.ResponseWriter, q *http.Request) {
 	}
 	if session.refreshes[token] < session.generation {
 		switch {
+		case s.flaws["grace"] && session.refreshes[token] == session.generation-1:
+			s.give(w, session.access, session.refresh)
+			return
+		case s.flaws["refresh fails after reuse"]:
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		case s.flaws["locks at reuse"]:
+			s.locked = true
+			s.refuse(w)
+			return
+		case s.flaws["reuse spares access"]:
+			session.refreshes = map[string]int{}
+			s.refuse(w)
+			return
 		case s.flaws["old refresh token"]:
 		case s.flaws["reuse is no alarm"]:
 			s.refuse(w)
