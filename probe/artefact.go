@@ -237,7 +237,7 @@ func (r *run) present(q *request, a artefact, carry target.Carry) error {
 		return nil
 	}
 	cookies := slices.Clone(a.cookies)
-	if a.jar != nil && r.target.Present.WithCookies() {
+	if a.jar != nil && (carry == target.CarryCookies || r.target.Present.WithCookies()) {
 		cookies = append(cookies, a.jar.of(q.url, r.options.Now())...)
 	}
 	if len(cookies) == 0 {

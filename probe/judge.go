@@ -135,6 +135,9 @@ type likeness struct {
 	alive    traits   // in every valid answer, and in no other
 	dead     []traits // for each kind of refusal: in each of its answers, and in no valid one
 	refusals []int    // their statuses
+	// bare are kinds of refusal of which everything is in valid answers too: what
+	// tells them is what they lack.
+	bare []traits
 }
 
 // teach adds answers of controls. A user of -1 means: nobody, a dead control of a
@@ -176,7 +179,11 @@ func (rt *route) likeness(user int) *likeness {
 	var refused []traits
 	for _, kind := range rt.dead {
 		refused = append(refused, kind...)
-		l.dead = append(l.dead, common(kind).without(valid...))
+		own := common(kind).without(valid...)
+		if len(own) == 0 {
+			l.bare = append(l.bare, common(kind))
+		}
+		l.dead = append(l.dead, own)
 		for _, t := range kind {
 			l.refusals = append(l.refusals, t.status())
 		}
@@ -217,6 +224,11 @@ func (rt *route) judge(user int, a *answer) (Class, string) {
 	dead := 0.0
 	for _, kind := range l.dead {
 		if share, is := kind.share(t); is {
+			dead = max(dead, share)
+		}
+	}
+	for _, kind := range l.bare {
+		if share, _ := t.share(kind); alive == 0 {
 			dead = max(dead, share)
 		}
 	}

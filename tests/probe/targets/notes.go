@@ -83,6 +83,7 @@ type Answers struct {
 	Drift  bool // no two bodies are alike, in length, order or content
 	Empty  bool // 204 without a body
 	Polite bool // a refusal is 200 with an error in its body
+	Blank  bool // a refusal is 200 with an object that has no members
 	Door   bool // a refusal is a redirect to the login
 }
 
@@ -235,6 +236,8 @@ func (i *instance) guarded(next func(http.ResponseWriter, *http.Request, claims)
 			http.Redirect(w, r, "/login?next="+r.URL.Path, http.StatusFound)
 		case i.Answers.Polite:
 			reply(w, http.StatusOK, map[string]any{"error": "please log in"})
+		case i.Answers.Blank:
+			reply(w, http.StatusOK, map[string]any{})
 		default:
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			reply(w, http.StatusUnauthorized, map[string]any{"error": "please log in"})

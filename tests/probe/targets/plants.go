@@ -82,12 +82,15 @@ func logouts() []Plant {
 			Finds: []string{"cookie-alive-after-logout"}, Shows: ended,
 		}, {
 			Name: "form-session-alive", Sound: Options{Form: true}, Flaw: forgets,
-			Finds: []string{"cookie-alive-after-logout"}, Shows: ended,
+			Finds: []string{"cookie-alive-after-logout", "session-alive-after-logout"}, Shows: ended,
 		}, {
 			Name: "empty-answers", Sound: Options{Answers: Answers{Empty: true}}, Flaw: forgets,
 			Finds: []string{"access-token-alive-after-logout"}, Shows: ended,
 		}, {
 			Name: "polite-refusals", Sound: Options{Answers: Answers{Polite: true}}, Flaw: forgets,
+			Finds: []string{"access-token-alive-after-logout"}, Shows: ended,
+		}, {
+			Name: "blank-refusals", Sound: Options{Answers: Answers{Blank: true}}, Flaw: forgets,
 			Finds: []string{"access-token-alive-after-logout"}, Shows: ended,
 		}, {
 			Name: "refusals-that-redirect", Sound: Options{Cookies: true, Answers: Answers{Door: true}}, Flaw: forgets,
