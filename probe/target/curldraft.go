@@ -89,12 +89,6 @@ func chooseLogin(all []*exchange) int {
 	return best
 }
 
-// loginCredentials are name and password of the login.
-func (x *exchange) loginCredentials() (user, password string) {
-	user, password, _ = x.credentials()
-	return user, password
-}
-
 // rebase puts base in the place of the origin of home, in every exchange, and
 // returns the instance.
 func rebase(all []*exchange, home *url.URL, base string) (string, error) {

@@ -38,6 +38,39 @@ func (t *Target) Variables() []Variable {
 	return all
 }
 
+// Write returns the description as YAML, headed by comments that hold the remarks
+// and the variables to be set.
+func (d *Draft) Write() ([]byte, error) {
+	text, err := Marshal(d.Target)
+	if err != nil {
+		return nil, err
+	}
+	var b strings.Builder
+	b.WriteString("# A draft: read it before you run it. rescind probe schema explains every key.\n")
+	comment := func(text string) {
+		b.WriteString("#   " + strings.Map(func(r rune) rune {
+			if r < ' ' || r == 0x7f || r == 0x85 || r == 0x2028 || r == 0x2029 {
+				return ' ' // a comment ends with its line
+			}
+			return r
+		}, text) + "\n")
+	}
+	if len(d.Remarks) > 0 {
+		b.WriteString("# To be looked at:\n")
+		for _, remark := range d.Remarks {
+			comment(remark)
+		}
+	}
+	if variables := d.Target.Variables(); len(variables) > 0 {
+		b.WriteString("# To be set in the environment, so that no secret stands here:\n")
+		for _, v := range variables {
+			comment(v.Name + "  (" + v.For + ")")
+		}
+	}
+	b.Write(text)
+	return []byte(b.String()), nil
+}
+
 // finish makes a draft of a description, adds the user, and looks once more that
 // nothing secret is in it.
 func (s *scribe) finish(t *Target, secrets []string) (*Draft, error) {

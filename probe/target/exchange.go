@@ -190,19 +190,26 @@ func eachLeaf(name string, value any, level int, f func(name, value string)) {
 	}
 }
 
-// credentials returns the name and password that the request carries, by the
-// names of its fields; ok says that there is a password.
-func (x *exchange) credentials() (user, password string, ok bool) {
-	fields := x.fields()
-	for _, f := range fields {
-		if f.where == "basic" {
-			if plain, err := base64.StdEncoding.DecodeString(f.value); err == nil {
-				user, password, ok = strings.Cut(string(plain), ":")
-			}
+// loginCredentials returns the name and password that the request carries: by the
+// names of its fields or, without a password there, by HTTP Basic.
+func (x *exchange) loginCredentials() (user, password string) {
+	user, password, ok := x.credentials()
+	if ok {
+		return user, password
+	}
+	for _, f := range x.fields() {
+		if plain, err := base64.StdEncoding.DecodeString(f.value); f.where == "basic" && err == nil {
+			user, password, _ = strings.Cut(string(plain), ":")
 		}
 	}
+	return user, password
+}
+
+// credentials returns the name and password among the fields of the request; ok
+// says that there is a password.
+func (x *exchange) credentials() (user, password string, ok bool) {
 	rank := -1
-	for _, f := range fields {
+	for _, f := range x.fields() {
 		if f.where != "body" && f.where != "query" {
 			continue
 		}

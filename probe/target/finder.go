@@ -13,13 +13,16 @@ import (
 	"strings"
 )
 
-// Finder says where an answer holds a value. Exactly one member is set.
+// Finder says where an answer holds a value. Exactly one member is set, beside
+// Unescape.
 type Finder struct {
 	JSON    string `yaml:"json,omitempty"`    // JSON pointer (RFC 6901) into the body
 	Header  string `yaml:"header,omitempty"`  // name of a header; "Bearer " before the value is cut off
 	Cookie  string `yaml:"cookie,omitempty"`  // name of a cookie that the answer sets
 	Query   string `yaml:"query,omitempty"`   // parameter in query or fragment of the Location
 	Pattern string `yaml:"pattern,omitempty"` // regular expression on the body; its first group, or all of it
+
+	Unescape bool `yaml:"unescape,omitempty"` // %XX in the value stand for bytes, as in Laravel's XSRF-TOKEN
 }
 
 // Answer is what finders look at.
@@ -35,6 +38,9 @@ func (f Finder) String() string {
 	case f.Header != "":
 		return "header " + f.Header
 	case f.Cookie != "":
+		if f.Unescape {
+			return "cookie " + f.Cookie + " (unescaped)"
+		}
 		return "cookie " + f.Cookie
 	case f.Query != "":
 		return "query " + f.Query
@@ -81,6 +87,11 @@ func (f Finder) Find(a Answer) (Secret, bool) {
 			value = string(m[1])
 		} else if m != nil {
 			value = string(m[0])
+		}
+	}
+	if f.Unescape {
+		if plain, err := url.PathUnescape(value); err == nil {
+			value = plain
 		}
 	}
 	return Secret(value), value != ""

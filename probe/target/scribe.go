@@ -5,8 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -109,7 +109,12 @@ func (s *scribe) environment(name, value string) Template {
 // value writes one value of exchange at.
 func (s *scribe) value(name, text string, at int) Template {
 	kind := plain(name)
-	variable, known := s.found(text, at)
+	plainText := !strings.Contains(text, markOpen) && harmless(name, text) && printable(text)
+	var variable string
+	var known bool
+	if !plainText {
+		variable, known = s.found(text, at)
+	}
 	switch {
 	case text == "":
 		return ""
@@ -123,8 +128,11 @@ func (s *scribe) value(name, text string, at int) Template {
 		return Template("{{" + variable + "}}")
 	case strings.Contains(text, markOpen) && harmless("", around(text)):
 		return s.marked(text)
-	case !strings.Contains(text, markOpen) && harmless(name, text) && printable(text):
+	case plainText:
 		return Literal(text)
+	}
+	if slices.Contains(clientMade, kind) {
+		return "{{random}}"
 	}
 	// The value may stand in a larger one, as a token behind "Bearer ".
 	if scheme, rest, ok := strings.Cut(text, " "); ok && harmless("", scheme) && len(scheme) <= 16 {
@@ -261,6 +269,11 @@ func (s *scribe) address(x *exchange, at int) Template {
 			text = segment
 		}
 		t := s.value("", text, at)
+		if digits.MatchString(text) {
+			if variable, known := s.found(text, at); known {
+				t = Template("{{" + variable + "}}")
+			}
+		}
 		if t == Literal(text) {
 			t = Literal(segment)
 		}
@@ -301,14 +314,8 @@ func (s *scribe) address(x *exchange, at int) Template {
 	return Template(out.String())
 }
 
-// headersOf are the headers that a scribe would keep.
-func headersOf(h http.Header) []string {
-	var names []string
-	for name := range h {
-		if !isOwnHeader(name) {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	return names
-}
+// Fields that a client makes up for each request, in the form that plain gives.
+var clientMade = []string{"state", "nonce", "requestid", "correlationid", "idempotencykey", "xidempotencykey"}
+
+// A number in a path most likely is somebody's or something's id.
+var digits = regexp.MustCompile(`^[0-9]+$`)
