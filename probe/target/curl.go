@@ -216,9 +216,7 @@ func curlRequests(args []string) ([]*exchange, error) {
 		args = args[1:]
 		switch {
 		case arg == "--":
-			for _, ref := range args {
-				c.urls = append(c.urls, ref)
-			}
+			c.urls = append(c.urls, args...)
 			args = nil
 			continue
 		case !strings.HasPrefix(arg, "-") || arg == "-":
@@ -294,7 +292,7 @@ func (c *curl) option(name, value string) error {
 			return errors.New("curl -H @FILE: write the headers out")
 		}
 		if ok && fieldPattern.MatchString(field) && strings.TrimSpace(text) != "" {
-			c.header.Add(http.CanonicalHeaderKey(field), strings.TrimSpace(text))
+			c.header.Add(field, strings.TrimSpace(text))
 		}
 	case "-d", "--data", "--data-ascii", "--data-binary", "--json":
 		if strings.HasPrefix(value, "@") {

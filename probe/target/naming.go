@@ -108,7 +108,6 @@ var (
 	randomLike = regexp.MustCompile(`[0-9a-fA-F]{16,}|[0-9a-fA-F]{8}-[0-9a-fA-F]{4}|[0-9]{9,}`)
 	longWord   = regexp.MustCompile(`[A-Za-z0-9+/_=-]{20,}`)
 	hasDigit   = regexp.MustCompile(`[0-9]`)
-	hasLetter  = regexp.MustCompile(`[A-Za-z]`)
 	hasUpper   = regexp.MustCompile(`[A-Z]`)
 	hasLower   = regexp.MustCompile(`[a-z]`)
 )
