@@ -47,6 +47,7 @@ func experiments() []experiment {
 		rotationExperiment(),
 		beforeRefreshExperiment(),
 		bearerExperiment(),
+		refreshRaceExperiment(),
 	}
 }
 

@@ -129,6 +129,11 @@ func (s *service) login(w http.ResponseWriter, q *http.Request) {
 		s.refuse(w)
 		return
 	}
+	for _, other := range s.sessions {
+		if s.flaws["one session"] && other.user == in.User {
+			s.end(other)
+		}
+	}
 	s.number++
 	session := &serviceSession{id: fmt.Sprint("session-", s.number), user: in.User, refreshes: map[string]int{}}
 	s.sessions[session.id] = session

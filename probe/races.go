@@ -1,0 +1,291 @@
+package probe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+)
+
+// soon is when what came out of a race is looked at: at the first delay, and at the
+// last one that is not longer than a second.
+func (r *run) soon() []time.Duration {
+	last := r.delays[0]
+	for _, d := range r.delays {
+		if d > last && d <= time.Second {
+			last = d
+		}
+	}
+	return slices.Compact([]time.Duration{r.delays[0], last})
+}
+
+// remains are the lives of what a session holds, all of it together and its refresh
+// token: what would let somebody in if the session lived.
+func (r *run) remains(name string, s *session, logout *answer) []*life {
+	together := r.together(s)
+	lives := []*life{{experiment: name, artefact: together, route: r.on(s.instance)}}
+	if r.target.Refresh != nil {
+		all := r.refreshLives(name, s)
+		i := slices.Index(r.target.Instances, s.instance)
+		lives = append(lives, all[max(i, 0)])
+	}
+	for _, l := range lives {
+		l.ended, l.endedAt = logout.ended, logout.request.url.Scheme+"://"+logout.request.url.Host
+	}
+	return lives
+}
+
+// A bout is one round of a race: what was done at the same time, and what was left.
+type bout struct {
+	session *session // what whoever loses the race holds
+	answers []*answer
+	logout  *answer // nil if it was refused
+	lives   []*life
+	met     bool // the requests of the race were in flight at the same time
+	won     bool // the refresh was answered with new tokens
+	late    int  // requests that began after the logout and were answered as alive
+	beside  int  // requests that began before the logout, and were answered
+}
+
+// plainly logs a session out with nothing beside it. A race proves something only
+// where that ends it.
+func (r *run) plainly(ctx context.Context, name, instance string) (*bout, error) {
+	s, control, err := r.fresh(ctx, instance)
+	if err != nil {
+		return nil, err
+	}
+	b := &bout{session: s.copied(), answers: []*answer{control}}
+	if b.logout, err = r.logout(ctx, s, instance); err != nil {
+		return nil, err
+	}
+	b.lives = r.remains(name, b.session, b.logout)
+	return b, nil
+}
+
+// rounds makes bouts one after the other, and watches what they leave. The first is
+// plain. Where sessions of a user end each other, each is watched before the next
+// begins, and there are fewer.
+func (r *run) rounds(ctx context.Context, name string, n int, make func(i, of int) (*bout, error)) (plain *bout, bouts []*bout, err error) {
+	if plain, err = r.plainly(ctx, name, r.target.Instances[0]); err != nil {
+		return nil, nil, err
+	}
+	if r.crowded {
+		if err := r.watch(ctx, plain.lives, r.soon()...); err != nil {
+			return nil, nil, err
+		}
+		n = min(n, crowdedRounds)
+	}
+	var lives []*life
+	for i := range n {
+		b, err := make(i, n)
+		if err != nil {
+			return nil, nil, err
+		}
+		bouts = append(bouts, b)
+		if !r.crowded {
+			lives = append(lives, b.lives...)
+		} else if err := r.watch(ctx, b.lives, r.soon()...); err != nil {
+			return nil, nil, err
+		}
+	}
+	if !r.crowded {
+		lives = append(lives, plain.lives...)
+	}
+	return plain, bouts, r.watch(ctx, lives, r.soon()...)
+}
+
+// crowdedRounds is how many rounds a race has where each is watched by itself.
+const crowdedRounds = 4
+
+// survivors are the lives among those given that are alive at their end, and those
+// that nothing is proved of.
+func survivors(lives []*life) (alive, unclear []*life) {
+	for _, l := range lives {
+		switch last := l.last(); {
+		case last == nil || proves(last) == Unclear:
+			unclear = append(unclear, l)
+		case proves(last) == Alive:
+			alive = append(alive, l)
+		}
+	}
+	return alive, unclear
+}
+
+// outcome judges the lives that races left. plain is the round without a race.
+func (r *run) outcome(check string, plain *bout, bouts []*bout, found func(rounds int) string, passed string) Result {
+	var alive, unclear []*life
+	rounds := 0
+	var first *bout
+	for _, b := range bouts {
+		living, unknown := survivors(b.lives)
+		alive, unclear = append(alive, living...), append(unclear, unknown...)
+		if len(living) > 0 {
+			rounds++
+			if first == nil {
+				first = b
+			}
+		}
+	}
+	plainAlive, plainUnclear := survivors(plain.lives)
+	switch {
+	case len(plainAlive) > 0:
+		l := plainAlive[0]
+		return r.result(check, "", NotApplicable, "a logout with nothing beside it does not end the session either, which is another finding", plain.logout, l.last())
+	case len(plainUnclear) > 0:
+		return r.result(check, "", Inconclusive, "what a logout with nothing beside it does cannot be told: "+noteOf(plainUnclear[0]), plain.logout, plainUnclear[0].last())
+	case len(alive) > 0:
+		evidence := append(slices.Clone(first.answers), first.logout)
+		out := r.result(check, "", Finding, found(rounds), append(evidence, alive[0].last(), alive[0].last().backing)...)
+		for _, l := range firstOf(maxLives, alive) {
+			out.Lives = append(out.Lives, r.file(l))
+		}
+		return out
+	case len(unclear) > 0:
+		return r.result(check, "", Inconclusive, fmt.Sprintf("%d replays proved nothing: %s", len(unclear), noteOf(unclear[0])), unclear[0].last())
+	}
+	evidence := append(slices.Clone(bouts[0].answers), bouts[0].logout)
+	if len(bouts[0].lives) > 0 {
+		evidence = append(evidence, bouts[0].lives[0].last())
+	}
+	return r.result(check, "", Pass, passed, evidence...)
+}
+
+// maxLives is how many lives a result of a race names.
+const maxLives = 4
+
+func noteOf(l *life) string {
+	last := l.last()
+	switch {
+	case last == nil:
+		return "it was not asked"
+	case last.note != "":
+		return last.note
+	case last.class == Dead:
+		return "it was refused, and so was a live session beside it"
+	}
+	return fmt.Sprintf("answered %d", last.status)
+}
+
+// racesOfRefresh is how many times refresh and logout are sent at the same time.
+const racesOfRefresh = 12
+
+// refreshRaceExperiment sends refresh and logout of one session at the same time,
+// in all orders.
+func refreshRaceExperiment() experiment {
+	const check = "refresh-races-logout"
+	return experiment{
+		name: "refresh against logout", checks: []string{check}, lacks: needsRefresh,
+		run: func(ctx context.Context, r *run) ([]Result, error) {
+			refreshTook, logoutTook, err := r.durations(ctx)
+			if err != nil {
+				return nil, err
+			}
+			plain, bouts, err := r.rounds(ctx, "refresh against logout", racesOfRefresh, func(i, of int) (*bout, error) {
+				// The logout begins from just before the refresh would begin to just
+				// before it would end.
+				span := refreshTook + logoutTook
+				return r.race(ctx, i, span*time.Duration(i)/time.Duration(of)-logoutTook)
+			})
+			if err != nil {
+				return nil, err
+			}
+			var met, won, ended int
+			bouts = slices.DeleteFunc(bouts, func(b *bout) bool {
+				if b.logout == nil {
+					return true
+				}
+				ended++
+				if b.met {
+					met++
+				}
+				if b.won {
+					won++
+				}
+				return false
+			})
+			switch {
+			case ended == 0:
+				return nil, errors.New("the logout was refused in every round")
+			case met == 0:
+				return nil, errors.New("refresh and logout were never in flight at the same time")
+			}
+			return []Result{r.outcome(check, plain, bouts,
+				func(rounds int) string {
+					return fmt.Sprintf("in %d of %d rounds what came out of the refresh, or the session itself, was alive after both were answered", rounds, ended)
+				},
+				fmt.Sprintf("%d rounds, in %d of them both were in flight at the same time; the refresh got tokens in %d, all of them dead after the logout", ended, met, won))}, nil
+		},
+	}
+}
+
+// durations is how long a refresh and a logout take when nothing is beside them.
+func (r *run) durations(ctx context.Context) (refresh, logout time.Duration, err error) {
+	_, s, _, err := r.refreshed(ctx, r.target.Instances[0])
+	if err != nil {
+		return 0, 0, err
+	}
+	last := s.last()
+	ended, err := r.logout(ctx, s, s.instance)
+	if err != nil {
+		return 0, 0, err
+	}
+	return last.ended.Sub(last.began), ended.ended.Sub(ended.began), nil
+}
+
+// race refreshes and logs out, the logout by offset later, on different instances
+// in every other round.
+func (r *run) race(ctx context.Context, i int, offset time.Duration) (*bout, error) {
+	instance := r.target.Instances[0]
+	s, control, err := r.fresh(ctx, instance)
+	if err != nil {
+		return nil, err
+	}
+	winner := s.copied()
+	b := &bout{session: winner, answers: []*answer{control}}
+	at := r.target.Instances[i%len(r.target.Instances)]
+	var refresh, logout *answer
+	var refreshErr, logoutErr error
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if refreshErr = r.options.Sleep(ctx, -offset); refreshErr == nil {
+			refresh, refreshErr = r.refresh(ctx, "refresh beside the logout", winner, at)
+		}
+	})
+	wg.Go(func() {
+		if logoutErr = r.options.Sleep(ctx, offset); logoutErr == nil {
+			logout, logoutErr = r.logout(ctx, s, instance)
+		}
+	})
+	wg.Wait()
+	for _, err := range []error{refreshErr, logoutErr} {
+		if err := fatal(ctx, err); err != nil {
+			return nil, err
+		}
+	}
+	if logoutErr != nil && !errors.Is(logoutErr, errRefused) {
+		return nil, fmt.Errorf("logout beside the refresh: %w", logoutErr)
+	}
+	b.answers = append(b.answers, refresh)
+	b.won = refreshErr == nil
+	if logoutErr != nil {
+		return b, nil
+	}
+	b.logout = logout
+	if refresh != nil {
+		b.met = refresh.began.Before(logout.ended) && logout.began.Before(refresh.ended)
+	}
+	// Both have been answered: that counts as the end, for a refresh that was slower
+	// than the logout.
+	end := *logout
+	if refresh != nil && refresh.ended.After(end.ended) {
+		end.ended = refresh.ended
+	}
+	b.lives = r.remains("refresh against logout", winner, &end)
+	if b.won {
+		// The tokens of before, as well.
+		b.lives = append(b.lives, r.remains("refresh against logout", s, &end)[0])
+	}
+	return b, nil
+}
