@@ -8,6 +8,8 @@ import (
 	"io"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/rescind/rescind/probe"
 )
@@ -30,6 +32,7 @@ func HTML(w io.Writer, r *probe.Report, about About) error {
 		"weakness": func(id string) string { return catalogue.Weaknesses[id] },
 		"number":   func(id string) string { return strings.TrimPrefix(id, "CWE-") },
 		"sign":     func(v probe.Verdict) string { mark, _ := sign(v); return mark },
+		"finished": finished,
 		"last":     func(i int, e entry) bool { return &e.Evidence[i] == e.Shown() },
 	}).Parse(pageHTML)
 	if err != nil {
@@ -41,9 +44,22 @@ func HTML(w io.Writer, r *probe.Report, about About) error {
 		"Policy":   "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; form-action 'none'",
 		"Style":    template.CSS(pageCSS),
 		"Headline": headline(r), "Summary": summary(r), "Took": r.Ended.Sub(r.Started),
-		"Findings": entries(r, catalogue, probe.Finding), "Inconclusive": entries(r, catalogue, probe.Inconclusive),
+		"Findings": findings(r, catalogue), "Inconclusive": entries(r, catalogue, probe.Inconclusive),
 		"Passes": entries(r, catalogue, probe.Pass), "Notes": entries(r, catalogue, probe.Note),
 		"NotApplicable": entries(r, catalogue, probe.NotApplicable),
 		"Pictures":      pictures(r),
 	})
+}
+
+// finished makes a sentence of what the engine says: it begins large and has an end.
+func finished(text string) string {
+	first, size := utf8.DecodeRuneInString(text)
+	if size == 0 {
+		return ""
+	}
+	text = string(unicode.ToUpper(first)) + text[size:]
+	if !strings.HasSuffix(text, ".") {
+		text += "."
+	}
+	return text
 }

@@ -88,9 +88,9 @@ type line struct {
 	life     probe.Life
 }
 
-// several reports whether neighbours of a life differ from it by their session only.
-func several(l probe.Life, neighbours []line) bool {
-	return slices.ContainsFunc(neighbours, func(o line) bool {
+// several reports whether others differ from a life by their session only.
+func several(l probe.Life, others []line) bool {
+	return slices.ContainsFunc(others, func(o line) bool {
 		return o.life.Session != l.Session && o.life.Artefact == l.Artefact && o.life.Route == l.Route && o.life.Instance == l.Instance && o.life.Ended.IsZero() == l.Ended.IsZero()
 	})
 }
@@ -129,7 +129,7 @@ func draw(e experiment) picture {
 	y, last := head, ""
 	for i, l := range lines {
 		row := scale.row(l.life)
-		if several(l.life, lines[max(0, i-1):min(len(lines), i+2)]) {
+		if several(l.life, lines) {
 			row.Where += " · " + l.life.Session
 		}
 		if i == 0 || l.artefact != last {

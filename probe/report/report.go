@@ -111,6 +111,40 @@ func (e entry) Shown() *probe.Exchange {
 	return &e.Evidence[len(e.Evidence)-1]
 }
 
+// A finding is what one check found, on one subject or several.
+type finding struct {
+	Of      probe.Check
+	Entries []entry
+}
+
+// findings are all of them, the worst checks first.
+func findings(r *probe.Report, catalogue probe.Catalogue) []finding {
+	var out []finding
+	for _, e := range entries(r, catalogue, probe.Finding) {
+		i := slices.IndexFunc(out, func(f finding) bool { return f.Of.ID == e.Check })
+		if i < 0 {
+			i = len(out)
+			out = append(out, finding{Of: e.Of})
+		}
+		out[i].Entries = append(out[i].Entries, e)
+	}
+	return out
+}
+
+// After says when an exchange of the evidence was begun, counted from the answer to
+// the first logout in it; empty if there is none, or it came before.
+func (e entry) After(x probe.Exchange) string {
+	for _, end := range e.Evidence {
+		if strings.HasPrefix(end.Role, "logout") && end.Status != 0 {
+			if after := x.Began.Sub(end.Began.Add(end.Took)); after >= 0 {
+				return span(after) + " after the logout"
+			}
+			return ""
+		}
+	}
+	return ""
+}
+
 var severities = []probe.Severity{probe.High, probe.Medium, probe.Low, probe.Info}
 
 // entries are the results with one of the verdicts; findings come worst first.
@@ -179,7 +213,7 @@ func fateOf(l probe.Life) fate {
 	case lived && died:
 		return fate{Bad: true, Text: "alive until " + span(last) + ", dead at " + span(first)}
 	case lived:
-		return fate{Bad: true, Text: "alive at " + span(last)}
+		return fate{Bad: true, Text: "still alive at " + span(last)}
 	case died:
 		return fate{Good: true, Text: "dead at " + span(first)}
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -31,6 +32,8 @@ const (
 	cyan   style = "36"
 )
 
+var sgr = regexp.MustCompile("\x1b\\[[0-9;]*m")
+
 // A page collects the text.
 type page struct {
 	Terminal
@@ -47,24 +50,26 @@ func (p *page) paint(s style, text string) string {
 // wrap writes a text in lines that begin with indent, the first one with first.
 func (p *page) wrap(first, indent, text string) {
 	room := max(20, p.Width-utf8.RuneCountInString(indent))
-	begin := first
+	begin, taken := first, utf8.RuneCountInString(sgr.ReplaceAllString(first, ""))-utf8.RuneCountInString(indent)
 	for paragraph := range strings.SplitSeq(text, "\n") {
-		line, used := begin, 0
+		line, used := begin, max(0, taken)
+		fresh := true
 		for word := range strings.FieldsSeq(paragraph) {
 			n := utf8.RuneCountInString(word)
-			if used > 0 && used+1+n > room {
+			if !fresh && used+1+n > room {
 				p.WriteString(line + "\n")
-				line, used = indent, 0
+				line, used, fresh = indent, 0, true
 			}
-			if used > 0 {
+			if !fresh {
 				line += " "
 				used++
 			}
 			line += word
 			used += n
+			fresh = false
 		}
 		p.WriteString(strings.TrimRight(line, " ") + "\n")
-		begin = indent
+		begin, taken = indent, 0
 	}
 }
 
@@ -94,9 +99,9 @@ func (t Terminal) Write(w io.Writer, r *probe.Report) error {
 	catalogue := probe.Checks()
 	p.verdicts(r, catalogue)
 	p.deaths(r)
-	p.routes(r)
-	for _, e := range entries(r, catalogue, probe.Finding) {
-		p.finding(e)
+	p.remarks(r)
+	for _, f := range findings(r, catalogue) {
+		p.finding(f)
 	}
 	p.end(r)
 	_, err := io.WriteString(w, p.String())
@@ -107,7 +112,11 @@ func (p *page) heading(text string) { p.WriteString("\n" + p.paint(bold, text) +
 
 func (p *page) verdicts(r *probe.Report, catalogue probe.Catalogue) {
 	p.heading("Verdicts")
-	all := entries(r, catalogue, probe.Finding, probe.Inconclusive, probe.Note, probe.Pass)
+	shown := []probe.Verdict{probe.Finding, probe.Inconclusive, probe.Note}
+	if p.Verbose {
+		shown = append(shown, probe.Pass, probe.NotApplicable)
+	}
+	all := entries(r, catalogue, shown...)
 	width := 0
 	for _, e := range all {
 		width = max(width, utf8.RuneCountInString(e.Name()))
@@ -124,24 +133,23 @@ func (p *page) verdicts(r *probe.Report, catalogue probe.Catalogue) {
 		}
 		p.wrap(first, strings.Repeat(" ", width+6), e.Text())
 	}
-	p.notApplicable(r)
-}
-
-// notApplicable lists by reason what does not apply: many checks lack the same.
-func (p *page) notApplicable(r *probe.Report) {
-	var reasons []string
-	names := map[string][]string{}
-	for _, result := range r.Results {
-		if result.Verdict != probe.NotApplicable {
-			continue
-		}
-		if names[result.Reason] == nil {
-			reasons = append(reasons, result.Reason)
-		}
-		names[result.Reason] = append(names[result.Reason], entry{Result: result}.Name())
+	if p.Verbose {
+		return
 	}
-	for _, reason := range reasons {
-		p.wrap("  "+p.paint(faint, "·")+" ", "    ", "does not apply ("+reason+"): "+strings.Join(names[reason], ", "))
+	for _, rest := range []struct {
+		verdict probe.Verdict
+		what    string
+	}{{probe.Pass, "passed: "}, {probe.NotApplicable, "does not apply: "}} {
+		var names []string
+		for _, check := range checksOf(r, catalogue) {
+			if slices.ContainsFunc(r.Results, func(result probe.Result) bool { return result.Check == check.ID && result.Verdict == rest.verdict }) {
+				names = append(names, check.ID)
+			}
+		}
+		if names != nil {
+			mark, style := sign(rest.verdict)
+			p.wrap("  "+p.paint(style, mark)+" ", "    ", rest.what+strings.Join(names, ", "))
+		}
 	}
 }
 
@@ -162,28 +170,31 @@ func (p *page) deaths(r *probe.Report) {
 }
 
 // rows are the lines of one artefact: one for each route and instance, or one for
-// all of them if they all came to what they should.
+// all of them if they came to the same.
 func (g group) rows(verbose bool) [][]string {
-	all := slices.IndexFunc(g.Lives, func(l probe.Life) bool { return !fateOf(l).Good }) < 0
-	if all && !verbose && len(g.Lives) > 1 {
-		worst := slices.MaxFunc(g.Lives, func(a, b probe.Life) int {
-			first, _ := a.FirstDead()
-			other, _ := b.FirstDead()
-			return cmp.Compare(first, other)
-		})
-		text := strings.Replace(fateOf(worst).Text, "dead at", "dead by", 1)
-		return [][]string{{g.Artefact, fmt.Sprintf("on all %d", len(g.Lives)), "", text, string(green)}}
+	fates := make([]fate, len(g.Lives))
+	same, good := true, true
+	for i, l := range g.Lives {
+		fates[i] = fateOf(l)
+		same = same && fates[i].Text == fates[0].Text
+		good = good && fates[i].Good
+	}
+	if len(g.Lives) > 1 && !verbose && (same || good) {
+		text := fates[0].Text
+		if !same {
+			worst := slices.MaxFunc(g.Lives, func(a, b probe.Life) int {
+				first, _ := a.FirstDead()
+				other, _ := b.FirstDead()
+				return cmp.Compare(first, other)
+			})
+			text = strings.Replace(fateOf(worst).Text, "dead at", "dead by", 1)
+		}
+		return [][]string{{g.Artefact, fmt.Sprintf("on all %d", len(g.Lives)), "", text, string(fates[0].color())}}
 	}
 	var rows [][]string
 	for _, l := range g.Lives {
 		fate := fateOf(l)
-		color := yellow
-		if fate.Bad {
-			color = red
-		} else if fate.Good {
-			color = green
-		}
-		row := []string{g.Artefact, l.Route, place(l), fate.Text, string(color)}
+		row := []string{g.Artefact, l.Route, place(l), fate.Text, string(fate.color())}
 		if len(rows) == 0 || verbose || !slices.ContainsFunc(rows, func(other []string) bool { return slices.Equal(other[1:], row[1:]) }) {
 			rows = append(rows, row)
 		}
@@ -192,6 +203,17 @@ func (g group) rows(verbose bool) [][]string {
 		rows[i+1][0] = ""
 	}
 	return rows
+}
+
+func (f fate) color() style {
+	switch {
+	case f.Bad:
+		return red
+	case f.Good:
+		return green
+	default:
+		return yellow
+	}
 }
 
 // table writes rows whose last cell is the colour of the one before it.
@@ -211,43 +233,41 @@ func (p *page) table(rows [][]string) {
 	}
 }
 
-// routes tells of those that could not be used.
-func (p *page) routes(r *probe.Report) {
-	var lines []string
-	for _, route := range r.Routes {
-		if !route.Protected {
-			lines = append(lines, fmt.Sprintf("%s at %s is not used: %s", route.Request, route.Instance, route.Reason))
-		}
-	}
-	lines = append(lines, r.Remarks...)
-	if len(lines) == 0 {
+func (p *page) remarks(r *probe.Report) {
+	if len(r.Remarks) == 0 {
 		return
 	}
 	p.heading("Remarks")
-	for _, line := range lines {
+	for _, line := range r.Remarks {
 		p.wrap("  "+p.paint(yellow, "!")+" ", "    ", line)
 	}
 }
 
-func (p *page) finding(e entry) {
-	p.WriteString("\n" + p.paint(red, "✗ ") + p.paint(bold, e.Of.Title) + "  " + p.paint(faint, "["+string(e.Of.Severity)+"]") + "\n")
-	named := e.Name()
-	if more := references(e.Of); more != "" {
+func (p *page) finding(f finding) {
+	p.WriteString("\n" + p.paint(red, "✗ ") + p.paint(bold, f.Of.Title) + "  " + p.paint(faint, "["+string(f.Of.Severity)+"]") + "\n")
+	named := f.Of.ID
+	if more := references(f.Of); more != "" {
 		named += ", " + more
 	}
-	p.wrap("  "+string(""), "  ", named)
-	p.wrap("  ", "  ", e.Says)
-	if p.Verbose {
-		for _, x := range e.Evidence {
-			p.wrap("    - ", "      ", sentence(x))
+	p.wrap("  ", "  ", named)
+	for _, e := range f.Entries {
+		text := e.Says
+		if e.Subject != "" {
+			text = e.Subject + ": " + text
+		}
+		p.wrap("  - ", "    ", text)
+		if p.Verbose {
+			for _, x := range e.Evidence {
+				p.wrap("      - ", "        ", strings.Join(slices.DeleteFunc([]string{sentence(x), e.After(x)}, func(s string) bool { return s == "" }), ", "))
+			}
+		}
+		if x := e.Shown(); x != nil && x.Request.Curl != "" {
+			// In one piece, however wide: it is there to be copied.
+			p.WriteString("    " + p.paint(faint, x.Request.Curl) + "\n")
 		}
 	}
-	if x := e.Shown(); x != nil && x.Request.Curl != "" {
-		// In one piece, however wide: it is there to be copied.
-		p.WriteString("  " + p.paint(faint, "see it:     ") + x.Request.Curl + "\n")
-	}
-	if e.Of.Cure != "" {
-		p.wrap("  "+p.paint(faint, "what to do: "), "              ", e.Of.Cure)
+	if f.Of.Cure != "" {
+		p.wrap("  "+p.paint(bold, "What to do:")+" ", "  ", f.Of.Cure)
 	}
 }
 
