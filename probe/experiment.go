@@ -48,6 +48,8 @@ func experiments() []experiment {
 		beforeRefreshExperiment(),
 		bearerExperiment(),
 		refreshRaceExperiment(),
+		parallelExperiment(),
+		inFlightExperiment(),
 	}
 }
 

@@ -46,7 +46,8 @@ type serviceSession struct {
 	ended      bool
 	generation int
 	refreshes  map[string]int // refresh token → generation
-	access     string         // the newest
+	used       map[string]bool
+	access     string // the newest
 	refresh    string
 }
 
@@ -135,7 +136,7 @@ func (s *service) login(w http.ResponseWriter, q *http.Request) {
 		}
 	}
 	s.number++
-	session := &serviceSession{id: fmt.Sprint("session-", s.number), user: in.User, refreshes: map[string]int{}}
+	session := &serviceSession{id: fmt.Sprint("session-", s.number), user: in.User, refreshes: map[string]int{}, used: map[string]bool{}}
 	s.sessions[session.id] = session
 	s.hand(w, session)
 }
@@ -268,6 +269,11 @@ func (s *service) user(w http.ResponseWriter, q *http.Request) *serviceSession {
 	session, _ := s.session(q)
 	if session == nil {
 		s.refuse(w)
+	} else if s.flaws["request saves the session"] {
+		s.mu.Unlock()
+		time.Sleep(3 * time.Millisecond)
+		s.mu.Lock()
+		session.ended = false
 	}
 	return session
 }
@@ -306,7 +312,7 @@ func (s *service) refresh(w http.ResponseWriter, q *http.Request) {
 		s.refuse(w)
 		return
 	}
-	if session.refreshes[token] < session.generation {
+	if session.refreshes[token] < session.generation && !s.flaws["rotation reads, then writes"] || ok && s.stale(session, token) {
 		switch {
 		case s.flaws["grace"] && session.refreshes[token] == session.generation-1:
 			s.give(w, session.access, session.refresh)
@@ -337,6 +343,20 @@ func (s *service) refresh(w http.ResponseWriter, q *http.Request) {
 		return
 	}
 	s.hand(w, session)
+}
+
+// stale looks whether a token was used before, and a while later notes that it was:
+// a row for each token, and no lock on it.
+func (s *service) stale(session *serviceSession, token string) bool {
+	if !s.flaws["rotation reads, then writes"] {
+		return false
+	}
+	used := session.used[token]
+	s.mu.Unlock()
+	time.Sleep(10 * time.Millisecond)
+	s.mu.Lock()
+	session.used[token] = true
+	return used
 }
 
 func (s *service) logout(w http.ResponseWriter, q *http.Request) {
