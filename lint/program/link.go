@@ -141,6 +141,12 @@ func (p *Program) Top(f *File) *Function {
 	return nil
 }
 
+// Classes returns the classes of all files.
+func (p *Program) Classes() []*Class { return p.classes }
+
+// ClassScope returns where a class stands; nil if it is not of the program.
+func (p *Program) ClassScope(c *Class) *Scope { return p.classIn[c] }
+
 // Scope returns the scope of a function of the program.
 func (p *Program) Scope(f *Function) *Scope { return p.scopes[f] }
 

@@ -1,0 +1,414 @@
+package lint
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/rescind/rescind/lint/program"
+)
+
+// A purpose is what a token is verified for.
+type purpose string
+
+const (
+	forAccess  purpose = "access"  // to let a request pass
+	forRefresh purpose = "refresh" // to issue a new token
+	forOther   purpose = "other"   // a link in an e-mail, the state of a login elsewhere, the id in a logout
+	forUnknown purpose = "unknown"
+)
+
+// A check is a place where the signature of a token is verified, with the
+// functions that use it for one purpose.
+type check struct {
+	verify *site
+	root   *program.Function // that the request comes to
+	why    purpose
+	guard  bool // a route says that the root stands before others, or it is of such a shape
+}
+
+// checks finds what every verification is for.
+func (st *study) checks() []check {
+	if st.checked == nil {
+		st.checked = []check{}
+		for _, s := range st.sites {
+			if st.verdict(s).verify != nil && st.ctx.Err() == nil {
+				st.checked = append(st.checked, st.uses(s)...)
+			}
+		}
+	}
+	return st.checked
+}
+
+// Not more callers than this of one verification are looked at.
+const maxCallers = 500
+
+// uses finds the functions that come to a verification, from the nearest on.
+func (st *study) uses(verify *site) []check {
+	fn := verify.fn()
+	if st.program.Enclosing(fn) == nil && fn.Name == "" && st.program.Top(st.fileOf[fn]) == fn {
+		return nil // at the top level of a file: no request comes there
+	}
+	above := []*program.Function{fn}
+	seen := map[*program.Function]bool{fn: true}
+	for i := 0; i < len(above) && len(above) < maxCallers; i++ {
+		for _, c := range st.callers[above[i]] {
+			if !seen[c] && st.program.Top(st.fileOf[c]) != c {
+				seen[c] = true
+				above = append(above, c)
+			}
+		}
+	}
+	if st.other(verify, fn) {
+		return []check{{verify, fn, forOther, false}}
+	}
+	var out []check
+	for _, f := range above {
+		if st.guards[f] || st.guardShape(f) {
+			why := forAccess
+			switch {
+			case st.about("other-purpose", owner(f)):
+				why = forOther
+			case st.about("refresh-word", owner(f)):
+				why = forRefresh
+			}
+			out = append(out, check{verify, f, why, true})
+		}
+	}
+	if len(out) > 0 {
+		return out
+	}
+	// No guard: a route may do it itself.
+	for _, c := range st.chains {
+		if !slices.ContainsFunc(c.all(), func(f *program.Function) bool { return seen[f] }) {
+			continue
+		}
+		root := c.all()[slices.IndexFunc(c.all(), func(f *program.Function) bool { return seen[f] })]
+		why := forAccess
+		switch {
+		case st.isLogout(c) || st.about("other-purpose", c.route.Path+" "+owner(root)) || st.about("login-path", c.route.Path):
+			why = forOther
+		case st.isRefresh(c) || st.about("refresh-word", owner(root)):
+			why = forRefresh
+		}
+		out = append(out, check{verify, root, why, false})
+	}
+	if len(out) > 0 {
+		return out
+	}
+	root := above[len(above)-1]
+	for _, f := range above { // the first with a name that says what it is for
+		switch {
+		case st.about("logout-function", f.Name) || st.about("other-purpose", owner(f)):
+			return []check{{verify, f, forOther, false}}
+		case st.about("refresh-word", owner(f)):
+			return []check{{verify, f, forRefresh, false}}
+		case f.Name != "" && root.Name == "":
+			root = f
+		}
+	}
+	return []check{{verify, root, forUnknown, false}}
+}
+
+// owner is the name of a function, and of its class.
+func owner(f *program.Function) string {
+	if f.Class != nil {
+		return f.Class.Name + " " + f.Name
+	}
+	return f.Name
+}
+
+func (st *study) isLogout(c *chain) bool {
+	return slices.ContainsFunc(st.logouts, func(l *logout) bool { return l.route != nil && l.route == c.route })
+}
+
+func (st *study) isRefresh(c *chain) bool {
+	return slices.ContainsFunc(st.refreshes, func(r *chain) bool { return r == c })
+}
+
+// other reports that names at a verification say that it lets no request pass: the
+// function's, the key's.
+func (st *study) other(verify *site, fn *program.Function) bool {
+	if st.about("other-purpose", owner(fn)) {
+		return true
+	}
+	return slices.ContainsFunc(words(verify.node), func(w string) bool { return st.about("other-purpose", w) })
+}
+
+// guardShape reports that a function is what stands before handlers: it lets pass
+// or refuses, and says whose the request is.
+func (st *study) guardShape(f *program.Function) bool {
+	if shape, ok := st.shapes[f]; ok {
+		return shape
+	}
+	st.shapes[f] = false
+	shape := st.guardLike(f)
+	st.shapes[f] = shape
+	return shape
+}
+
+func (st *study) guardLike(f *program.Function) bool {
+	if f.Class != nil && (f.Name == "canActivate" || f.Name == "authenticate" || f.Name == "use" && st.about("guard", f.Class.Name)) {
+		return true
+	}
+	if st.about("guard", f.Name) && len(f.Params) > 0 {
+		for _, p := range f.Params {
+			if st.about("request", p.Name) || st.about("pass", p.Name) || st.about("request-type", p.Type) || p.Default != nil && st.dependency(p.Default) {
+				return true
+			}
+		}
+	}
+	for _, s := range st.own[f] {
+		if s.call() && st.find(setPass, s) != nil {
+			return true
+		}
+		if s.node.Kind == program.Assign && len(s.written) > 1 && st.about("identity", strings.Join(s.written, ".")) {
+			return true
+		}
+	}
+	return false
+}
+
+// dependency reports that a parameter's default is given by the framework for each
+// request, as FastAPI's Depends is.
+func (st *study) dependency(n *program.Node) bool {
+	names := program.Written(n)
+	return len(names) > 0 && st.about("dependency", names[len(names)-1])
+}
+
+// looked says what state a reach looks up.
+type looked int
+
+const (
+	nothing looked = iota
+	theUser        // but nothing that a logout changes
+	theState
+)
+
+// looksUp follows a function and says whether what it finds can depend on a logout.
+func (st *study) looksUp(r *reach) looked {
+	found := nothing
+	for _, s := range r.sites {
+		v := st.verdict(s)
+		if v.lookup && v.strong || v.asks {
+			return theState
+		}
+		if v.lookup {
+			found = theUser
+		}
+	}
+	if found == theUser && st.comparesState(r) {
+		return theState
+	}
+	return found
+}
+
+// comparesState reports that a value is compared that a logout may change: a
+// version, a time since when tokens are good.
+func (st *study) comparesState(r *reach) bool {
+	found := false
+	for _, f := range r.funcs {
+		if f.Body == nil || found {
+			continue
+		}
+		program.Walk(f.Body, func(n *program.Node) bool {
+			switch {
+			case n.Kind == program.Operator && (n.Text == "==" || n.Text == "!=" || n.Text == "<" || n.Text == ">" || n.Text == "<=" || n.Text == ">="),
+				n.Kind == program.If, n.Kind == program.Operator && n.Text == "!":
+				operands := n.Args
+				if n.On != nil {
+					operands = []*program.Node{n.On}
+				}
+				for _, a := range operands {
+					if a.Kind == program.Member && st.about("state-field", a.Text) {
+						found = true
+					}
+				}
+			}
+			return !found
+		})
+	}
+	return found
+}
+
+// signatureOnlyCheck: messages: default, user, refresh, unknown, route, library,
+// strategy.
+func signatureOnlyCheck(st *study) {
+	for _, s := range st.sites {
+		if st.ctx.Err() != nil {
+			return
+		}
+		if s.call() {
+			st.libraryGuard(s)
+			st.strategy(s)
+		}
+	}
+	for _, c := range st.program.Classes() {
+		st.strategyClass(c)
+	}
+	good := map[*site]bool{}
+	type bad struct {
+		check
+		confidence Confidence
+		message    string
+	}
+	found := map[*site]bad{}
+	var order []*site
+	for _, c := range st.checks() {
+		if c.why == forOther {
+			continue
+		}
+		r := st.reach(c.root)
+		what := st.looksUp(r)
+		if what != theState && st.companions(c.root) {
+			what = theState
+		}
+		if what == theState {
+			good[c.verify] = true
+			continue
+		}
+		confidence, _ := st.unfollowed(r, nil, func(verdict) bool { return false })
+		message := "default"
+		switch {
+		case c.why == forRefresh:
+			message, confidence = "refresh", lesser(confidence, Likely)
+		case c.why == forUnknown:
+			message, confidence = "unknown", Possible
+		case what == theUser:
+			message, confidence = "user", lesser(confidence, Likely)
+		case !c.guard:
+			message, confidence = "route", lesser(confidence, Likely)
+		}
+		if old, ok := found[c.verify]; !ok {
+			order = append(order, c.verify)
+			found[c.verify] = bad{c, confidence, message}
+		} else if old.confidence != confidence && confidence.AtLeast(old.confidence) {
+			found[c.verify] = bad{c, confidence, message}
+		}
+	}
+	for _, v := range order {
+		b := found[v]
+		if good[v] { // who else comes here looks it up: the name of this one may mislead
+			if b.why != forAccess || !b.guard {
+				continue
+			}
+			b.confidence = lesser(b.confidence, Likely)
+		}
+		f := st.finding(v.scope.File, v.node.Range, b.confidence, b.message, v.name(), owner(b.root))
+		if b.root != v.fn() {
+			f.Trace = append(f.Trace, Step{Path: st.fileOf[b.root].Path, Range: b.root.NameRange, What: "a request comes here first"})
+		}
+		st.emit(f)
+	}
+}
+
+func lesser(a, b Confidence) Confidence {
+	if a.AtLeast(b) {
+		return b
+	}
+	return a
+}
+
+// companions reports that wherever routes use a guard, another one stands beside it
+// that looks the state up.
+func (st *study) companions(guard *program.Function) bool {
+	used := false
+	for _, c := range st.chains {
+		if !slices.Contains(c.before, guard) {
+			continue
+		}
+		used = true
+		if !slices.ContainsFunc(c.before, func(f *program.Function) bool {
+			return f != guard && st.looksUp(st.reach(f)) == theState
+		}) {
+			return false
+		}
+	}
+	return used
+}
+
+// libraryGuard is middleware of a package that verifies signatures alone.
+func (st *study) libraryGuard(s *site) {
+	e := st.find(setGuard, s)
+	if e == nil || e.As != "" {
+		return
+	}
+	// What the application gives it to call may look something up.
+	if fns := st.given(s); len(fns) > 0 && st.looksUp(st.reach(fns...)) == theState {
+		return
+	}
+	confidence := Likely
+	for g := range st.guards {
+		if st.looksUp(st.reach(g)) == theState {
+			confidence = Possible
+		}
+	}
+	st.emit(st.finding(s.scope.File, s.node.Range, confidence, "library", s.name()))
+}
+
+// given are the functions among the arguments of a call, in its options too.
+func (st *study) given(s *site) []*program.Function {
+	var out []*program.Function
+	take := func(n *program.Node) { out = append(out, st.program.Value(n, s.scope).Funcs...) }
+	for _, a := range s.node.Args {
+		take(a)
+		if v := st.program.Value(a, s.scope); v.Node != nil && v.Node.Kind == program.Object {
+			for i := range v.Node.Fields {
+				if f := v.Node.Fields[i].Value; f != nil {
+					out = append(out, st.program.Value(f, v.Scope).Funcs...)
+				}
+			}
+		}
+	}
+	for i := range s.node.Fields {
+		if f := s.node.Fields[i].Value; f != nil {
+			take(f)
+		}
+	}
+	return out
+}
+
+// strategy is new Strategy(options, verify) of passport-jwt.
+func (st *study) strategy(s *site) {
+	e := st.find(setLibrary, s)
+	if e == nil || e.As != "strategy" {
+		return
+	}
+	fns := st.given(s)
+	if len(fns) == 0 {
+		return
+	}
+	st.judgeStrategy(fns, s.scope.File, s.node.Range, s.name())
+}
+
+// strategyClass is a class that extends the strategy, as in NestJS.
+func (st *study) strategyClass(c *program.Class) {
+	in := st.program.ClassScope(c)
+	validate := c.Method("validate")
+	if validate == nil || validate.Body == nil || in == nil {
+		return
+	}
+	for _, b := range c.Bases {
+		for _, n := range append([]*program.Node{b}, b.Args...) {
+			v := st.program.Value(n, in)
+			s := &site{node: n, scope: in, value: v, module: strings.ToLower(v.Path.Module), names: lower(v.Path.Names)}
+			if e := st.find(setLibrary, s); e != nil && e.As == "strategy" {
+				st.judgeStrategy([]*program.Function{validate}, in.File, validate.NameRange, c.Name+"."+validate.Name)
+				return
+			}
+		}
+	}
+}
+
+func (st *study) judgeStrategy(fns []*program.Function, file *program.File, at program.Range, name string) {
+	r := st.reach(fns...)
+	what := st.looksUp(r)
+	if what == theState {
+		return
+	}
+	confidence, _ := st.unfollowed(r, nil, func(verdict) bool { return false })
+	message := "strategy"
+	if what == theUser {
+		message, confidence = "user", lesser(confidence, Likely)
+	}
+	st.emit(st.finding(file, at, confidence, message, name, name))
+}

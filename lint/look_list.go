@@ -1,0 +1,297 @@
+package lint
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/rescind/rescind/lint/program"
+)
+
+// options are the fields of a call's options: its named arguments, or the object
+// that it is given. Complete means that there can be no others.
+func (st *study) options(s *site) (find func(string) (*program.Node, *program.Scope), complete bool) {
+	if len(s.node.Fields) > 0 {
+		return func(key string) (*program.Node, *program.Scope) { return s.node.Field(key), s.scope }, !s.node.Open()
+	}
+	for _, a := range s.node.Args {
+		v := st.program.Value(a, s.scope)
+		if v.Node == nil || v.Node.Kind != program.Object {
+			continue
+		}
+		return func(key string) (*program.Node, *program.Scope) { return v.Node.Field(key), v.Scope }, !v.Node.Open()
+	}
+	return func(string) (*program.Node, *program.Scope) { return nil, nil }, false
+}
+
+// isRevokedMissing: messages: default, open.
+func isRevokedMissing(st *study) {
+	for _, s := range st.sites {
+		e := st.find(setGuard, s)
+		if !s.call() || e == nil || e.As == "" {
+			continue
+		}
+		field, complete := st.options(s)
+		if n, _ := field(e.As); n != nil {
+			continue
+		}
+		confidence, message := Certain, "default"
+		switch {
+		case !complete:
+			confidence, message = Possible, "open"
+		case st.followed(s):
+			confidence = Possible // another guard may stand behind it
+		}
+		st.emit(st.finding(s.scope.File, s.node.Range, confidence, message, s.name(), e.As))
+	}
+}
+
+// followed reports that some guard of the program looks state up.
+func (st *study) followed(*site) bool {
+	for g := range st.guards {
+		if st.looksUp(st.reach(g)) == theState {
+			return true
+		}
+	}
+	return false
+}
+
+// A decider is a function by which an application tells a library whether a token
+// is revoked.
+type decider struct {
+	funcs []*program.Function
+	scope *program.Scope
+	node  *program.Node
+	name  string
+}
+
+// deciders are the isRevoked of middleware, and the loaders of blocklists.
+func (st *study) deciders() []decider {
+	var out []decider
+	for _, s := range st.sites {
+		if !s.call() {
+			continue
+		}
+		if e := st.find(setGuard, s); e != nil && e.As != "" {
+			field, _ := st.options(s)
+			if n, in := field(e.As); n != nil {
+				out = append(out, decider{st.program.Value(n, in).Funcs, in, n, e.As})
+			}
+		}
+		if e := st.find(setLibrary, s); e != nil && e.As == "blocklist-loader" && len(s.node.Args) > 0 {
+			out = append(out, decider{st.program.Value(s.node.Args[0], s.scope).Funcs, s.scope, s.node, s.last()})
+		}
+	}
+	for _, fn := range st.program.Functions {
+		for _, d := range fn.Decorators {
+			if st.isLibrary(d, st.program.Scope(fn), "blocklist-loader") {
+				out = append(out, decider{[]*program.Function{fn}, st.program.Scope(fn), d, fn.Name})
+			}
+		}
+	}
+	return out
+}
+
+// isLibrary reports that a decorator, or what it calls, is what a vocabulary names.
+func (st *study) isLibrary(d *program.Node, in *program.Scope, as string) bool {
+	target := d
+	if d.Kind == program.Call {
+		target = d.On
+	}
+	if in.Up != nil {
+		in = in.Up
+	}
+	s := st.siteOf(d, target, in)
+	e := st.find(setLibrary, s)
+	return e != nil && e.As == as
+}
+
+// isRevokedEmpty: messages: default.
+func isRevokedEmpty(st *study) {
+	for _, d := range st.deciders() {
+		if len(d.funcs) == 0 {
+			continue
+		}
+		r := st.reach(d.funcs...)
+		if st.looksUp(r) != nothing {
+			continue
+		}
+		confidence, _ := st.unfollowed(r, nil, func(v verdict) bool { return v.asks })
+		if confidence == Possible {
+			continue // it asks elsewhere
+		}
+		st.emit(st.finding(d.scope.File, d.node.Range, confidence, "default", d.name))
+	}
+}
+
+// blocklistLoaderMissing: messages: default.
+func blocklistLoaderMissing(st *study) {
+	loader := false
+	for _, fn := range st.program.Functions {
+		for _, d := range fn.Decorators {
+			loader = loader || st.isLibrary(d, st.program.Scope(fn), "blocklist-loader")
+		}
+	}
+	var made []*site
+	for _, s := range st.sites {
+		if e := st.find(setLibrary, s); e != nil {
+			loader = loader || e.As == "blocklist-loader"
+			if e.As == "jwt-manager" {
+				made = append(made, s)
+			}
+		}
+	}
+	if loader {
+		return
+	}
+	for _, s := range made {
+		st.emit(st.finding(s.scope.File, s.node.Range, Certain, "default", s.name()))
+	}
+}
+
+// blocklistInMemory: messages: default.
+func blocklistInMemory(st *study) {
+	for _, l := range st.logouts {
+		durable := st.first(l.reach, l.calls, func(_ *site, v verdict) bool { return v.effect && !v.memory })
+		if durable != nil {
+			continue // what is in memory may be a copy
+		}
+		for _, s := range l.reach.sites {
+			v := st.verdict(s)
+			if !v.memory || !v.effect {
+				continue
+			}
+			confidence := Likely
+			if st.readByGuards(s) {
+				confidence = Certain
+			}
+			f := st.finding(s.scope.File, s.node.Range, confidence, "default", s.name())
+			f.Trace = append(f.Trace, Step{Path: l.at.Path, Range: l.range_, What: "the logout"})
+			st.emit(f)
+		}
+	}
+}
+
+// readByGuards reports that what a logout writes in memory is what a check reads.
+func (st *study) readByGuards(written *site) bool {
+	name := base(written.node)
+	return name != "" && slices.ContainsFunc(st.sites, func(s *site) bool {
+		v := st.verdict(s)
+		return v.memory && v.lookup && base(s.node) == name
+	})
+}
+
+// base is the name of the collection that a site reads or writes.
+func base(n *program.Node) string {
+	target := n.On
+	if n.Kind == program.Operator && len(n.Args) > 0 {
+		target = n.Args[len(n.Args)-1]
+	}
+	if target != nil && (n.Kind == program.Call || n.Kind == program.Assign) && (target.Kind == program.Member || target.Kind == program.Index) {
+		target = target.On
+	}
+	names := program.Written(target)
+	if len(names) == 0 {
+		return ""
+	}
+	return names[len(names)-1]
+}
+
+// blocklistKeyedByTokenText: messages: default.
+func blocklistKeyedByTokenText(st *study) {
+	for _, l := range st.logouts {
+		for _, s := range l.reach.sites {
+			v := st.verdict(s)
+			if !v.effect || !s.call() || !st.blocks(s) {
+				continue
+			}
+			if name := st.tokenText(s); name != "" {
+				st.emit(st.finding(s.scope.File, s.node.Range, Likely, "default", name))
+			}
+		}
+	}
+}
+
+// blocks reports that names around a write say that it is of what is refused.
+func (st *study) blocks(s *site) bool {
+	around := append(words(s.node), strings.Join(s.written, "."), owner(s.fn()))
+	return slices.ContainsFunc(around, func(w string) bool { return st.about("block", w) })
+}
+
+// tokenText is the name by which a token's text, not hashed and not an id of it,
+// stands among the arguments of a call; "" if it does not.
+func (st *study) tokenText(s *site) string {
+	found := ""
+	var look func(n *program.Node)
+	look = func(n *program.Node) {
+		switch n.Kind {
+		case program.Name:
+			if st.about("token-text", n.Text) && found == "" && !st.decoded(n, s.scope) {
+				found = n.Text
+			}
+		case program.Member:
+			if st.about("token-text", n.Text) && found == "" {
+				found = n.Text
+			}
+		case program.Template, program.List, program.Object, program.Operator:
+			n.Children(look)
+		}
+	}
+	for _, a := range s.node.Args {
+		look(a)
+	}
+	for i := range s.node.Fields {
+		if v := s.node.Fields[i].Value; v != nil {
+			look(v)
+		}
+	}
+	return found
+}
+
+// decoded reports that a name stands for what came out of a token: its payload, or
+// a hash of it.
+func (st *study) decoded(n *program.Node, in *program.Scope) bool {
+	v := st.program.Value(n, in)
+	return st.about("derived", strings.Join(v.Path.Names, "."))
+}
+
+// secondGranularIAT: messages: default.
+func secondGranularIAT(st *study) {
+	for _, fn := range st.program.Functions {
+		if fn.Body == nil || st.ctx.Err() != nil {
+			continue
+		}
+		st.program.Each(fn, func(n *program.Node, s *program.Scope) bool {
+			if n.Kind == program.Func || n.Kind == program.Type {
+				return false
+			}
+			if n.Kind != program.Operator || len(n.Args) != 2 || !strings.ContainsAny(n.Text, "<>") || len(n.Text) > 2 {
+				return true
+			}
+			a, b := mentionsIn(st, n.Args[0], "issued-at"), mentionsIn(st, n.Args[1], "issued-at")
+			x, y := mentionsIn(st, n.Args[0], "cutoff"), mentionsIn(st, n.Args[1], "cutoff")
+			if a && y || b && x {
+				st.emit(st.finding(s.File, n.Range, Likely, "default"))
+			}
+			return true
+		})
+	}
+	for _, s := range st.sites { // Go: issued.Before(cutoff)
+		if s.call() && (s.last() == "before" || s.last() == "after") && len(s.node.Args) == 1 && s.node.On.Kind == program.Member {
+			a, b := s.node.On.On, s.node.Args[0]
+			if mentionsIn(st, a, "issued-at") && mentionsIn(st, b, "cutoff") || mentionsIn(st, b, "issued-at") && mentionsIn(st, a, "cutoff") {
+				st.emit(st.finding(s.scope.File, s.node.Range, Likely, "default"))
+			}
+		}
+	}
+}
+
+func mentionsIn(st *study, n *program.Node, what string) bool {
+	found := false
+	program.Walk(n, func(n *program.Node) bool {
+		if (n.Kind == program.Name || n.Kind == program.Member || n.Kind == program.String) && st.about(what, n.Text) {
+			found = true
+		}
+		return !found && n.Kind != program.Func
+	})
+	return found
+}

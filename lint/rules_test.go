@@ -1,0 +1,127 @@
+package lint
+
+import (
+	"fmt"
+	"maps"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/rescind/rescind/lint/program"
+)
+
+// The lines of an example's findings end with this.
+var marked = regexp.MustCompile(`[ \t]*(?://|#)! (certain|likely|possible)[ \t]*$`)
+
+// found runs one rule over the files of an example, and returns what it found and
+// what the example says, each as "file:line confidence".
+func found(t *testing.T, set *ruleset, rule *Rule, files map[string]string) (got, want []string) {
+	t.Helper()
+	s := &sources{text: map[string][]byte{}}
+	fronts := newFrontends()
+	t.Cleanup(func() { fronts.close(t.Context()) })
+	for name, text := range files {
+		lines := strings.Split(text, "\n")
+		for i, line := range lines {
+			if m := marked.FindStringSubmatchIndex(line); m != nil {
+				want = append(want, fmt.Sprintf("%s:%d %s", name, i+1, line[m[2]:m[3]]))
+				lines[i] = line[:m[0]]
+			}
+		}
+		s.text[name] = []byte(strings.Join(lines, "\n"))
+		if fronts.byExtension[path.Ext(name)] != nil {
+			s.names = append(s.names, name)
+		}
+	}
+	s.index()
+	r, err := inspect(t.Context(), s, fronts, set, []*Rule{rule}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range r.Errors {
+		t.Errorf("%s:%d: %s", e.Path, e.Line, e.Message)
+	}
+	for _, f := range r.Findings {
+		if f.Suppressed == "" {
+			got = append(got, fmt.Sprintf("%s:%d %s", f.Path, f.Range.Start.Line, f.Confidence))
+		}
+	}
+	slices.Sort(want)
+	return got, want
+}
+
+// TestExamplesOfRules: every rule finds what its bad examples mark, at that line and
+// with that confidence, and nothing else; and nothing in the good ones.
+func TestExamplesOfRules(t *testing.T) {
+	set, err := shipped()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, rule := range set.rules {
+		seen := map[program.Language]bool{}
+		run := func(kind string, e Example) {
+			t.Run(rule.ID+"/"+kind+"/"+e.What, func(t *testing.T) {
+				got, want := found(t, set, rule, e.Files)
+				if !slices.Equal(got, want) {
+					t.Errorf("found %q, want %q", got, want)
+				}
+				if kind == "bad" == (len(want) == 0) {
+					t.Errorf("a %s example marks %d lines", kind, len(want))
+				}
+			})
+			for name := range e.Files {
+				seen[languageOf(name)] = true
+			}
+		}
+		for _, e := range rule.Bad {
+			run("bad", e)
+		}
+		for _, language := range rule.Languages {
+			if !seen[language] {
+				t.Errorf("%s has no bad example in %s", rule.ID, language)
+			}
+		}
+		for _, e := range rule.Good {
+			run("good", e)
+		}
+	}
+}
+
+func languageOf(name string) program.Language {
+	switch path.Ext(name) {
+	case ".go":
+		return program.Go
+	case ".py":
+		return program.Python
+	}
+	return program.JavaScript
+}
+
+// TestExamplesNeedTheVocabulary: without the words of its sets no rule finds what it
+// should, or it finds what it should not. A rule that does not notice does not look.
+func TestExamplesNeedTheVocabulary(t *testing.T) {
+	set, err := shipped()
+	if err != nil {
+		t.Fatal(err)
+	}
+	none := regexp.MustCompile(`^\x00$`)
+	broken := &ruleset{rules: set.rules, vocabularies: map[program.Language]*vocabulary{}, words: map[string]*regexp.Regexp{}}
+	for name := range maps.Keys(set.words) {
+		broken.words[name] = none
+	}
+	for _, rule := range set.rules {
+		if rule.ID == ruleIgnoreWithoutReason {
+			continue // it needs none
+		}
+		t.Run(rule.ID, func(t *testing.T) {
+			for _, e := range slices.Concat(rule.Bad, rule.Good) {
+				if got, want := found(t, broken, rule, e.Files); !slices.Equal(got, want) {
+					return
+				}
+			}
+			t.Error("all examples come out right without a vocabulary")
+		})
+	}
+}
