@@ -2,6 +2,7 @@ package report
 
 import (
 	"net/url"
+	"slices"
 
 	"github.com/rescind/rescind/probe"
 )
@@ -44,7 +45,16 @@ func experimentsOf(r *probe.Report) []experiment {
 		}
 		(*groups)[j].Lives = append((*groups)[j].Lives, l)
 	}
+	// Which experiment ended first is chance; the plain logout is the one to read first.
+	slices.SortStableFunc(all, func(a, b experiment) int { return rank(a) - rank(b) })
 	return all
+}
+
+func rank(e experiment) int {
+	if e.Name == "logout" {
+		return 0
+	}
+	return 1
 }
 
 // place is where a life was watched: the instance without its scheme.
