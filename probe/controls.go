@@ -85,10 +85,7 @@ func (r *run) everyRoute() []*route {
 	var all []*route
 	for _, instance := range r.target.Instances {
 		for i, q := range requests {
-			rt := &route{
-				request: q, line: string(q.Line), instance: instance,
-				alive: map[int][]traits{}, learnt: map[int]*likeness{}, ids: map[int]string{}, pulse: pulse{last: map[int]*answer{}},
-			}
+			rt := newRoute(q, instance)
 			if i == who {
 				rt.identity = &r.target.Identity.Find
 			}
@@ -114,10 +111,10 @@ func (r *run) teachValid(ctx context.Context, s *session, times int) error {
 			rt.controls = append(rt.controls, a)
 			switch {
 			case a.err != nil:
-				rt.reason = "a valid session got no answer: " + r.secrets.mask(a.err.Error())
+				rt.fail("a valid session got no answer: %s", r.secrets.mask(a.err.Error()))
 				return nil
 			case !rt.request.Expect.Matches(a.status):
-				rt.reason = fmt.Sprintf("a valid session got %d, expected %s", a.status, rt.request.Expect)
+				rt.fail("a valid session got %d, expected %s", a.status, rt.request.Expect)
 				return nil
 			}
 			a.class = Alive
@@ -220,7 +217,7 @@ func (r *run) teachRefusal(ctx context.Context, s *session, c deadControl, rt *r
 		rt.controls = append(rt.controls, a)
 		answers = append(answers, a)
 		if a.err != nil || a.status == http.StatusTooManyRequests || a.status == http.StatusServiceUnavailable {
-			rt.reason = fmt.Sprintf("the control with %s got no answer that could be learned from", c.name)
+			rt.fail("the control with %s got no answer that could be learned from", c.name)
 			return answers, nil
 		}
 	}
@@ -263,15 +260,28 @@ func (rt *route) indistinct(users int) string {
 // unprotected reports the routes that are left out.
 func (r *run) unprotected() []Result {
 	var lines []string
+	failed := false
 	for _, rt := range r.considered {
 		if rt.reason != "" {
 			lines = append(lines, fmt.Sprintf("%s on %s (%s)", rt.line, rt.instance, rt.reason))
+			failed = failed || rt.failed
 		}
 	}
-	if lines == nil {
-		return []Result{{Check: "route-unprotected", Verdict: Pass, Says: fmt.Sprintf("%d of %d routes tell a valid session from none", len(r.routes), len(r.considered))}}
+	result := Result{Check: "route-unprotected"}
+	switch {
+	case lines == nil:
+		result.Verdict, result.Says = Pass, fmt.Sprintf("%d of %d routes tell a valid session from none", len(r.routes), len(r.considered))
+	case failed:
+		result.Verdict, result.Reason = Inconclusive, "left out: "+strings.Join(lines, "; ")
+	default:
+		result.Verdict, result.Says = Note, "left out: "+strings.Join(lines, "; ")
 	}
-	return []Result{{Check: "route-unprotected", Verdict: Note, Says: "left out: " + strings.Join(lines, "; ")}}
+	return []Result{result}
+}
+
+// fail leaves a route out that should have answered its controls.
+func (rt *route) fail(format string, args ...any) {
+	rt.reason, rt.failed = fmt.Sprintf(format, args...), true
 }
 
 // corrupted is a token with four characters changed in its middle, for a JWT in

@@ -24,6 +24,7 @@ type route struct {
 	// reason is why the route is not used; empty if it is protected, and is. It and
 	// controls are written before the experiments only.
 	reason   string
+	failed   bool // for that reason nothing is known of it, which it should be
 	controls []*answer
 
 	mu     sync.Mutex
@@ -33,6 +34,13 @@ type route struct {
 	ids    map[int]string // what identity found, by user
 
 	pulse pulse
+}
+
+func newRoute(q *target.Request, instance string) *route {
+	return &route{
+		request: q, line: string(q.Line), instance: instance,
+		alive: map[int][]traits{}, learnt: map[int]*likeness{}, ids: map[int]string{}, pulse: pulse{last: map[int]*answer{}},
+	}
 }
 
 // traits are what an answer looks like: its status, where it leads, and what its
