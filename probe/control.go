@@ -2,6 +2,7 @@ package probe
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 )
@@ -83,12 +84,7 @@ func (r *run) confirm(ctx context.Context, rt *route, user int, refusal *answer)
 	}
 	began := r.options.Now()
 	control := r.liveControl(ctx, rt, backer)
-	if control == nil || ctx.Err() != nil {
-		return
-	}
-	rt.pulse.asked++
-	if control.class != Alive {
-		rt.pulse.failed++
+	if control == nil || control.class != Alive {
 		return
 	}
 	rt.pulse.last[backer] = control
@@ -105,8 +101,10 @@ func (a *answer) backedBy(control *answer, within time.Duration) bool {
 	return true
 }
 
-// liveControl asks a route with the live session of a user, and with a new one if
-// that is refused. Nil if no session could be had.
+// liveControl asks a route with the live session of a user. If that is refused it
+// is asked once more: a target that refuses now and then is unreliable, and a
+// session that is refused twice is dead, and replaced by a new login. Nil if no
+// session could be had. Its caller holds the route's pulse.
 func (r *run) liveControl(ctx context.Context, rt *route, user int) *answer {
 	var last *answer
 	for range 2 {
@@ -114,16 +112,25 @@ func (r *run) liveControl(ctx context.Context, rt *route, user int) *answer {
 		if err != nil {
 			return last
 		}
-		last = r.ask(ctx, "live control", r.together(s), rt)
-		switch last.class {
-		case Alive:
-			rt.teach(user, last)
-			return last
-		case Unclear:
-			return last
+		for again := range 2 {
+			last = r.ask(ctx, "live control", r.together(s), rt)
+			if ctx.Err() != nil {
+				return last
+			}
+			rt.pulse.asked++
+			if last.class == Alive {
+				rt.pulse.failed += again
+				rt.teach(user, last)
+				return last
+			}
+			if last.class == Unclear {
+				rt.pulse.failed++
+				return last
+			}
 		}
 		r.keeper.drop(user, s)
 	}
+	rt.pulse.failed++
 	return last
 }
 
@@ -161,27 +168,37 @@ func (k *keeper) drop(user int, s *session) {
 	}
 }
 
-// settle backs the last refusals of a watch where no live session could be had
-// beside the one that was watched: a new login says that the target works.
+// settle backs the refusals at the end of a watch where no live session could be
+// had beside the one that was watched: a new login says that the target works. It
+// backs the last refusal of a life, and the same ones that led up to it.
 func (r *run) settle(ctx context.Context, lives []*life) {
 	controls := map[*route]*answer{}
 	began := r.options.Now()
 	for _, l := range lives {
-		if len(l.answers) == 0 {
+		user := l.artefact.user
+		if _, is := r.backer(user); is || len(l.answers) == 0 || l.answers[len(l.answers)-1].class != Dead {
 			continue
 		}
-		last := l.answers[len(l.answers)-1]
-		if _, is := r.backer(l.artefact.user); is || last.class != Dead || last.backed {
+		if _, asked := controls[l.route]; !asked {
+			if l.artefact.kind == RefreshToken {
+				r.refresher.mu.Lock()
+				controls[l.route] = r.liveRefresh(ctx, user, l.route.instance)
+				r.refresher.mu.Unlock()
+			} else {
+				l.route.pulse.mu.Lock()
+				controls[l.route] = r.liveControl(ctx, l.route, user)
+				l.route.pulse.mu.Unlock()
+			}
+		}
+		control := controls[l.route]
+		if control == nil || !l.answers[len(l.answers)-1].backedBy(control, backing+control.began.Sub(began)) {
 			continue
 		}
-		if l.artefact.kind == RefreshToken {
-			continue // its own look has to say
-		}
-		if controls[l.route] == nil {
-			controls[l.route] = r.liveControl(ctx, l.route, l.artefact.user)
-		}
-		if control := controls[l.route]; control != nil {
-			last.backedBy(control, backing+control.began.Sub(began))
+		for _, a := range slices.Backward(l.answers) {
+			if a.class != Dead || a.status != l.answers[len(l.answers)-1].status {
+				break
+			}
+			a.backed, a.backing = true, control
 		}
 	}
 }

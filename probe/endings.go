@@ -23,7 +23,7 @@ var shortly = []time.Duration{0, 200 * time.Millisecond, time.Second}
 func (r *run) ended(ctx context.Context, check, subject string, lives []*life, ending *answer) (Result, error) {
 	lives = slices.DeleteFunc(slices.Clone(lives), r.outlives)
 	if len(lives) == 0 {
-		return r.result(check, subject, NotApplicable, "an ordinary logout does not end it either"), nil
+		return r.result(check, subject, NotApplicable, "an ordinary logout does not end it at once either"), nil
 	}
 	err := r.watch(ctx, lives, shortly...)
 	var living, unclear, dead []*life

@@ -27,15 +27,15 @@ type lab struct {
 	mu       sync.Mutex
 	sessions map[string]*labSession
 	number   int
+	issued   map[string]bool
 	requests map[string]int // by path
-	cached   map[string]time.Time
-	conns    []*pipeListener
 }
 
 type labSession struct {
 	id, user string
 	ended    time.Time // zero while it lives
 	endedAt  int
+	refresh  string // the refresh token that is good; another one ends the session
 }
 
 // labFlaws is how the lab behaves. The zero value is without a flaw: a bearer
@@ -56,8 +56,8 @@ type labFlaws struct {
 	everywhere     func(l *lab, user string)
 	disturb        func(l *lab, w http.ResponseWriter, q *http.Request) bool // answers itself, if it says so
 	unprotected    []string
-	polite         bool // refuses with 200
-	logoutNeeds    string
+	polite         bool                             // refuses with 200
+	strictLogout   bool                             // refuses expired access tokens
 	second         func(w http.ResponseWriter) bool // answers a logout of what has ended
 }
 
@@ -68,7 +68,7 @@ func newLab(flaws labFlaws) *lab {
 	if flaws.lifetime == 0 {
 		flaws.lifetime = 15 * time.Minute
 	}
-	return &lab{flaws: flaws, sessions: map[string]*labSession{}, requests: map[string]int{}, cached: map[string]time.Time{}}
+	return &lab{flaws: flaws, sessions: map[string]*labSession{}, issued: map[string]bool{}, requests: map[string]int{}}
 }
 
 var labKey = []byte("a key of 32 bytes for HS256 here")
@@ -149,6 +149,21 @@ func (l *lab) handler(instance int) http.Handler {
 	mux.HandleFunc("POST /login", l.login)
 	mux.HandleFunc("POST /refresh", l.refresh)
 	mux.HandleFunc("POST /logout", func(w http.ResponseWriter, q *http.Request) { l.logout(w, q, instance) })
+	// Logouts that take a refresh token, beside the one that does not.
+	mux.HandleFunc("POST /revoke", func(w http.ResponseWriter, q *http.Request) { l.logoutBy(w, q, instance, true) })
+	mux.HandleFunc("POST /pretend", func(w http.ResponseWriter, q *http.Request) { l.logoutBy(w, q, instance, false) })
+	mux.HandleFunc("POST /yes", func(w http.ResponseWriter, q *http.Request) {
+		if l.session(q, "access") != nil {
+			l.logout(w, q, instance)
+		}
+	})
+	mux.HandleFunc("POST /broken", func(w http.ResponseWriter, q *http.Request) {
+		if l.session(q, "access") != nil {
+			l.logout(w, q, instance)
+			return
+		}
+		w.WriteHeader(http.StatusInternalServerError)
+	})
 	mux.HandleFunc("POST /logout-all", func(w http.ResponseWriter, q *http.Request) {
 		s := l.session(q, "access")
 		if s == nil || !s.ended.IsZero() {
@@ -180,7 +195,8 @@ func (l *lab) handler(instance int) http.Handler {
 
 func (l *lab) token(s *labSession, use string, lifetime time.Duration) string {
 	if l.flaws.opaque {
-		return fmt.Sprintf("%s-%s-0123456789abcdef", use, s.id)
+		l.number++
+		return fmt.Sprintf("%s-%s-0123456789abcdef%08d", use, s.id, l.number)
 	}
 	l.number++
 	now := time.Now().Add(l.flaws.skew)
@@ -222,6 +238,8 @@ func (l *lab) login(w http.ResponseWriter, q *http.Request) {
 
 func (l *lab) answer(w http.ResponseWriter, s *labSession) {
 	access, refresh := l.token(s, "access", l.flaws.lifetime), l.token(s, "refresh", 30*24*time.Hour)
+	l.issued[access], l.issued[refresh] = true, true
+	s.refresh = refresh
 	if l.flaws.cookies || l.flaws.bearerAndAll {
 		http.SetCookie(w, &http.Cookie{Name: "sid", Value: access, Path: "/", HttpOnly: true})
 		http.SetCookie(w, &http.Cookie{Name: "theme", Value: "dark", Path: "/"})
@@ -255,10 +273,29 @@ func (l *lab) session(q *http.Request, use string) *labSession {
 	return l.of(text, use)
 }
 
+// expired is the session of an access token whose time may be over.
+func (l *lab) expired(q *http.Request) *labSession {
+	claims := gojwt.MapClaims{}
+	text := strings.TrimPrefix(q.Header.Get("Authorization"), "Bearer ")
+	if _, err := gojwt.ParseWithClaims(text, claims, func(*gojwt.Token) (any, error) { return labKey, nil }, gojwt.WithoutClaimsValidation()); err != nil || claims["use"] != "access" {
+		return nil
+	}
+	id, _ := claims["sid"].(string)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.sessions[id]
+}
+
 func (l *lab) of(text, use string) *labSession {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	id := ""
 	if l.flaws.opaque {
-		id = strings.TrimSuffix(strings.TrimPrefix(text, use+"-"), "-0123456789abcdef")
+		parts := strings.Split(text, "-")
+		if len(parts) != 3 || parts[0] != use || !l.issued[text] {
+			return nil
+		}
+		id = parts[1]
 	} else {
 		claims := gojwt.MapClaims{}
 		now := func() time.Time { return time.Now().Add(l.flaws.skew) }
@@ -267,16 +304,24 @@ func (l *lab) of(text, use string) *labSession {
 		}
 		id, _ = claims["sid"].(string)
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	return l.sessions[id]
 }
 
 func (l *lab) refresh(w http.ResponseWriter, q *http.Request) {
-	s := l.session(q, "refresh")
+	var in struct {
+		Token string `json:"refresh_token"`
+	}
+	if err := json.NewDecoder(q.Body).Decode(&in); err != nil {
+		w.WriteHeader(http.StatusBadRequest)
+		return
+	}
+	s := l.of(in.Token, "refresh")
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if s == nil || !s.ended.IsZero() && !l.flaws.refreshAlive {
+	if s != nil && in.Token != s.refresh && s.ended.IsZero() {
+		s.ended = time.Now()
+	}
+	if s == nil || !s.ended.IsZero() && !(l.flaws.refreshAlive && in.Token == s.refresh) {
 		w.WriteHeader(http.StatusUnauthorized)
 		return
 	}
@@ -290,6 +335,9 @@ func (l *lab) refresh(w http.ResponseWriter, q *http.Request) {
 
 func (l *lab) logout(w http.ResponseWriter, q *http.Request, instance int) {
 	s := l.session(q, "access")
+	if s == nil && !l.flaws.strictLogout {
+		s = l.expired(q)
+	}
 	if s == nil {
 		w.WriteHeader(http.StatusUnauthorized)
 		return
@@ -311,6 +359,25 @@ func (l *lab) logout(w http.ResponseWriter, q *http.Request, instance int) {
 	}
 	if l.flaws.cookies {
 		http.SetCookie(w, &http.Cookie{Name: "sid", Path: "/", MaxAge: -1})
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// logoutBy takes either token. For a refresh token it may only pretend.
+func (l *lab) logoutBy(w http.ResponseWriter, q *http.Request, instance int, really bool) {
+	if l.session(q, "access") != nil {
+		l.logout(w, q, instance)
+		return
+	}
+	s := l.session(q, "refresh")
+	if s == nil {
+		w.WriteHeader(http.StatusUnauthorized)
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if really && s.ended.IsZero() {
+		s.ended, s.endedAt = time.Now(), instance
 	}
 	w.WriteHeader(http.StatusNoContent)
 }

@@ -116,9 +116,13 @@ func (r *run) watchBefore(ctx context.Context, lives []*life) error {
 				return
 			}
 			defer release()
-			a := r.ask(ctx, "valid control", l.artefact, l.route)
-			l.before = a
-			errs[i] = fatal(ctx, a.err)
+			// Twice, because what is refused here is not looked at any more.
+			for range 2 {
+				l.before = r.ask(ctx, "valid control", l.artefact, l.route)
+				if errs[i] = fatal(ctx, l.before.err); errs[i] != nil || l.before.class == Alive {
+					return
+				}
+			}
 		})
 	}
 	wg.Wait()

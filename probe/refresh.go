@@ -19,7 +19,7 @@ type refresher struct {
 // refreshRoute stands for the refresh request of an instance, where a life is
 // reported.
 func (r *run) refreshRoute(instance string) *route {
-	return &route{request: r.target.Refresh.Last(), line: string(r.target.Refresh.Last().Line), instance: instance}
+	return newRoute(r.target.Refresh.Last(), instance)
 }
 
 // tryRefresh presents what a thief's copy of a session holds at the refresh of an
@@ -101,30 +101,35 @@ func (r *run) confirmRefresh(ctx context.Context, instance string, user int, ref
 	}
 	r.refresher.mu.Lock()
 	defer r.refresher.mu.Unlock()
-	serves := func(a *answer) bool {
-		return a != nil && !a.began.Before(refusal.ended) && a.began.Sub(refusal.ended) <= backing
-	}
-	if last := r.refresher.last[instance]; serves(last) {
-		refusal.backed, refusal.backing = true, last
+	if refusal.backedBy(r.refresher.last[instance], backing) {
 		return
 	}
+	began := r.options.Now()
+	if control := r.liveRefresh(ctx, backer, instance); control != nil {
+		r.refresher.last[instance] = control
+		refusal.backedBy(control, backing+control.began.Sub(began))
+	}
+}
+
+// liveRefresh refreshes the session that is kept for it, or a new one if that is
+// refused. Nil if no new tokens could be had. Its caller holds the refresher.
+func (r *run) liveRefresh(ctx context.Context, user int, instance string) *answer {
 	for range 2 {
 		s := r.refresher.sessions[instance]
 		if s == nil {
 			var err error
-			if s, err = r.login(ctx, backer, instance); err != nil {
-				return
+			if s, err = r.login(ctx, user, instance); err != nil {
+				return nil
 			}
 			r.refresher.sessions[instance] = s
 		}
 		if a, err := r.refresh(ctx, "live control", s, instance); err == nil {
 			a.class = Alive
-			r.refresher.last[instance] = a
-			refusal.backed, refusal.backing = serves(a), a
-			return
+			return a
 		}
 		delete(r.refresher.sessions, instance) // it may have expired
 	}
+	return nil
 }
 
 // expiresAt is when a token stops being good by itself, on this machine's clock;

@@ -45,8 +45,9 @@ const (
 func (r *run) watch(ctx context.Context, lives []*life, delays ...time.Duration) error {
 	var wg sync.WaitGroup
 	errs := make([]error, len(lives))
+	horizon := r.horizon(lives)
 	for i, l := range lives {
-		wg.Go(func() { errs[i] = r.follow(ctx, l, r.schedule(l, delays)) })
+		wg.Go(func() { errs[i] = r.follow(ctx, l, r.schedule(l, delays, horizon)) })
 	}
 	wg.Wait()
 	r.settle(ctx, lives)
@@ -58,8 +59,23 @@ func (r *run) watch(ctx context.Context, lives []*life, delays ...time.Duration)
 	return nil
 }
 
+// horizon is how long a patient run looks at all. Refresh tokens may live for
+// weeks: they are looked at for as long as what expires sooner.
+func (r *run) horizon(lives []*life) time.Duration {
+	most := time.Duration(0)
+	for _, l := range lives {
+		if l.artefact.kind != RefreshToken && !l.artefact.expires.IsZero() {
+			most = max(most, l.artefact.expires.Sub(l.ended))
+		}
+	}
+	if most == 0 {
+		return r.options.Patience
+	}
+	return min(most, r.options.Patience)
+}
+
 // schedule is when a life is looked at, counted from its end.
-func (r *run) schedule(l *life, delays []time.Duration) []time.Duration {
+func (r *run) schedule(l *life, delays []time.Duration, horizon time.Duration) []time.Duration {
 	asked := delays != nil
 	if !asked {
 		delays = r.delays
@@ -75,7 +91,7 @@ func (r *run) schedule(l *life, delays []time.Duration) []time.Duration {
 	if !r.options.Patient || asked {
 		return all
 	}
-	end := min(left, r.options.Patience)
+	end := min(left, horizon)
 	for d := 10 * time.Second; d < end*9/10; d *= 2 {
 		all = append(all, d)
 	}

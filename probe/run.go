@@ -142,10 +142,10 @@ func (r *run) all(ctx context.Context, chosen []experiment) []Result {
 		wg.Go(func() { p.make(ctx, e) })
 	}
 	wg.Wait()
-	if r.keeper.lost > lost && ctx.Err() == nil {
+	if (r.keeper.lost > lost || p.lost) && ctx.Err() == nil {
 		// Somebody's sessions ended without their logout. What was found may be
 		// nobody's fault but that of too many sessions at once.
-		r.remark("sessions were refused that nobody had logged out: the application may allow a user few at a time. The experiments were made again, one after the other.")
+		r.remark("sessions were refused that nobody had logged out: the application may allow a user few at a time, or refuse now and then. The experiments were made again, one after the other.")
 		p.results, p.left = nil, len(chosen)
 		r.crowded, r.single = true, true
 		alone = chosen
@@ -163,6 +163,7 @@ type parade struct {
 	mu            sync.Mutex
 	results       []Result
 	left, running int
+	lost          bool // an experiment's session died before its time
 }
 
 // make makes one experiment.
@@ -179,7 +180,13 @@ func (p *parade) make(ctx context.Context, e experiment) {
 	if err == nil {
 		results, err = e.run(ctx, p.run)
 	}
+	if errors.Is(err, errLost) {
+		p.mu.Lock()
+		p.lost = true
+		p.mu.Unlock()
+	}
 	switch {
+	case errors.As(err, new(*errNone)):
 	case errors.Is(err, context.Canceled):
 		err = errors.New("the run was interrupted")
 	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil:
