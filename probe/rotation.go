@@ -2,6 +2,7 @@ package probe
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -235,6 +236,9 @@ func beforeRefreshExperiment() experiment {
 			older := &life{experiment: "token of before the refresh", artefact: held, route: rt, ended: logout.ended, endedAt: instance, answers: []*answer{between}}
 			if err := r.watch(ctx, []*life{older, newer}, r.delays[0], r.delays[len(r.delays)-1]); err != nil {
 				return nil, err
+			}
+			if len(older.answers) < 2 || len(newer.answers) == 0 {
+				return nil, errors.New("the access tokens expired before they could be replayed")
 			}
 			was, is := older.last(), newer.last()
 			evidence := []*answer{between, logout, was, was.backing, is}
