@@ -12,6 +12,9 @@ import (
 	"github.com/rescind/rescind/probe/target"
 )
 
+// controlChecks are the checks that the controls answer.
+var controlChecks = []string{"route-unprotected", "corrupted-token-accepted", "logout-hits-other-session"}
+
 // controls learns what answers look like, to a valid session and to none, on every
 // protected route of every instance; finds out which routes are protected; and
 // whether a user can have several sessions at once. Without a route that is

@@ -1,0 +1,235 @@
+package probe
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rescind/rescind/probe/target"
+)
+
+// A thousand replays take seconds, and never more at once than allowed.
+func TestAThousandReplaysTakeSeconds(t *testing.T) {
+	l := newLab(labFlaws{})
+	handler := l.handler(0)
+	var at, most atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		n := at.Add(1)
+		defer at.Add(-1)
+		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+		}
+		if strings.HasPrefix(q.URL.Path, "/route") {
+			time.Sleep(time.Millisecond)
+			q.URL.Path = "/me"
+		}
+		handler.ServeHTTP(w, q)
+	}))
+	defer server.Close()
+	var routes, delays []string
+	for i := range 16 {
+		routes = append(routes, fmt.Sprintf("GET /route%d", i))
+	}
+	for i := range 16 {
+		delays = append(delays, fmt.Sprintf("%dms", 20*i))
+	}
+	described, err := target.Parse([]byte(l.describe([]string{
+		"protected: [" + strings.Join(routes, ", ") + "]", "delays: [" + strings.Join(delays, ", ") + "]", "limits: {parallel: 8, requests: 5000}",
+		"identity: {request: GET /route0, find: {json: /user}}",
+	})), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	described.Instances = []string{server.URL, strings.Replace(server.URL, "127.0.0.1", "localhost", 1)}
+	r, err := Run(t.Context(), described, Options{Only: mine[:10]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	replays := 0
+	for _, life := range r.Lives {
+		if life.Kind == AccessToken {
+			replays += len(life.Answers) - 1
+		}
+	}
+	took := r.Ended.Sub(r.Started)
+	t.Logf("%d replays, %d requests, %s", replays, r.Requests, took)
+	if verdict(r, "access-token-alive-after-logout") != Pass || replays < 1000 {
+		t.Errorf("%d replays\n%s", replays, describeResults(r))
+	}
+	if took > 15*time.Second {
+		t.Errorf("it took %s", took)
+	}
+	if most.Load() > 8 {
+		t.Errorf("%d requests at once", most.Load())
+	}
+}
+
+// A run that is broken off logs out what it logged in, undoes what it changed, and
+// reports what it has, never as a pass.
+func TestARunThatIsBrokenOffCleansUp(t *testing.T) {
+	l := newLab(labFlaws{})
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() {
+			time.Sleep(2 * time.Second)
+			cancel()
+		}()
+		r := l.probeHere(t, ctx, Options{Only: mine})
+		if !r.Interrupted || r.Verdict() != Inconclusive {
+			t.Errorf("interrupted %t, %s\n%s", r.Interrupted, r.Verdict(), describeResults(r))
+		}
+		if took := r.Ended.Sub(r.Started); took > 4*time.Second {
+			t.Errorf("it took %s", took)
+		}
+		for _, check := range mine {
+			if verdict(r, check) == "" {
+				t.Errorf("nothing is said of %s", check)
+			}
+		}
+		if got := verdict(r, "access-token-alive-after-logout"); got != Inconclusive {
+			t.Errorf("the logout came to %s", got)
+		}
+		for id, s := range l.sessions {
+			if s.ended.IsZero() {
+				t.Errorf("%s of %s is still logged in", id, s.user)
+			}
+		}
+	})
+}
+
+// At the end of any run nothing is left logged in.
+func TestARunLeavesNothingLoggedIn(t *testing.T) {
+	l := newLab(labFlaws{})
+	r := l.probe(t, Options{Only: mine}, logoutAll)
+	for id, s := range l.sessions {
+		if s.ended.IsZero() {
+			t.Errorf("%s of %s is still logged in\n%s", id, s.user, describeResults(r))
+		}
+	}
+}
+
+// What a run has changed is undone in the opposite order, with time to do it.
+func TestWhatWasChangedIsUndone(t *testing.T) {
+	r := testRun(t, "http://127.0.0.1:1")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var order []int
+	for n := range 3 {
+		r.finally(func(ctx context.Context) error {
+			if ctx.Err() != nil {
+				t.Error("there is no time left to undo anything")
+			}
+			order = append(order, n)
+			if n == 1 {
+				return fmt.Errorf("the password is still lovelace-1815")
+			}
+			return nil
+		})
+	}
+	r.secrets.learn("password", "lovelace-1815")
+	r.end(ctx)
+	if !slices.Equal(order, []int{2, 1, 0}) {
+		t.Errorf("undone in the order %v", order)
+	}
+	if text := strings.Join(r.report.Remarks, " "); !strings.Contains(text, "not undone") || strings.Contains(text, "lovelace") {
+		t.Error(text)
+	}
+}
+
+// Progress is told of the beginning and the end of each experiment.
+func TestProgressIsTold(t *testing.T) {
+	var mu sync.Mutex
+	begun, ended := map[string]int{}, map[string]int{}
+	left := -1
+	newLab(labFlaws{}).probe(t, Options{Only: mine, Progress: func(p Progress) {
+		mu.Lock()
+		defer mu.Unlock()
+		left = p.Left
+		if p.Ended {
+			ended[p.Experiment]++
+		} else {
+			begun[p.Experiment]++
+		}
+	}})
+	for _, name := range []string{"controls", "logout", "logout twice", "logout everywhere"} {
+		if begun[name] != 1 || ended[name] != 1 {
+			t.Errorf("%s: begun %d, ended %d times", name, begun[name], ended[name])
+		}
+	}
+	if left != 0 {
+		t.Errorf("%d were left at the end", left)
+	}
+}
+
+// Only and Skip choose checks; what a chosen one needs is made beside it, and not
+// reported.
+func TestChecksCanBeChosen(t *testing.T) {
+	r := newLab(labFlaws{noLogout: true}).probe(t, Options{Only: []string{"refresh-token-alive-after-logout"}})
+	if got := found(r); !slices.Equal(got, []string{"refresh-token-alive-after-logout"}) || len(r.Results) != 1 {
+		t.Error(describeResults(r))
+	}
+	r = newLab(labFlaws{noLogout: true}).probe(t, Options{Only: mine, Skip: []string{"access-token-alive-after-logout"}})
+	if verdict(r, "access-token-alive-after-logout") != "" || verdict(r, "refresh-token-alive-after-logout") != Finding {
+		t.Error(describeResults(r))
+	}
+}
+
+// No token, cookie or password is in any part of a report.
+func TestAReportHoldsNoSecret(t *testing.T) {
+	for _, flaws := range []labFlaws{{}, {noLogout: true, bearerAndAll: true}, {cookies: true, noLogout: true}, {opaque: true, noLogout: true}} {
+		l := newLab(flaws)
+		r := l.probe(t, Options{Only: mine}, logoutAll)
+		text := fmt.Sprintf("%+v", *r)
+		for token := range l.issued {
+			if strings.Contains(text, token) {
+				t.Fatalf("a token is in the report of %+v", flaws)
+			}
+		}
+		for _, password := range []string{"lovelace-1815", "turing-1912"} {
+			if strings.Contains(text, password) {
+				t.Fatalf("a password is in the report of %+v", flaws)
+			}
+		}
+		if !strings.Contains(text, "curl -i") || !strings.Contains(text, "ACCESS_TOKEN") && !strings.Contains(text, "COOKIE_SID") {
+			t.Error("there is no command to repeat a request")
+		}
+	}
+}
+
+// Each finding shows what it rests on: the control before, the logout, and the
+// replay.
+func TestEvidenceShowsTheWholeExperiment(t *testing.T) {
+	r := newLab(labFlaws{noLogout: true}).probe(t, Options{Only: mine})
+	for _, result := range r.Results {
+		if result.Check != "access-token-alive-after-logout" {
+			continue
+		}
+		var roles []string
+		for _, x := range result.Evidence {
+			roles = append(roles, x.Role)
+			if x.Request.Curl == "" || x.Status == 0 || x.Session == "" {
+				t.Errorf("%+v", x)
+			}
+		}
+		for _, role := range []string{"valid control", "logout", "replay"} {
+			if !slices.Contains(roles, role) {
+				t.Errorf("no %s among %q", role, roles)
+			}
+		}
+		for _, id := range result.Lives {
+			if life := r.Lives[id]; life.ID != id || life.Kind != AccessToken || len(life.Answers) < 6 || life.Answers[0].After > 0 {
+				t.Errorf("life %d: %+v", id, life)
+			}
+			if at, alive := r.Lives[id].LastAlive(); !alive || at != 5*time.Second {
+				t.Errorf("last alive %s, %t", at, alive)
+			}
+		}
+	}
+}
