@@ -50,6 +50,7 @@ func experiments() []experiment {
 		refreshRaceExperiment(),
 		parallelExperiment(),
 		inFlightExperiment(),
+		socketExperiment(),
 	}
 }
 

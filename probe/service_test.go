@@ -91,6 +91,7 @@ func newService(t *testing.T, flaws ...string) *service {
 	mux.HandleFunc("GET /.well-known/jwks.json", func(w http.ResponseWriter, _ *http.Request) {
 		s.write(w, http.StatusOK, jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: s.key.Public(), KeyID: "k", Algorithm: "ES256", Use: "sig"}}})
 	})
+	s.sockets(mux)
 	s.server = httptest.NewServer(s.faults(mux))
 	t.Cleanup(s.server.Close)
 	return s
@@ -384,9 +385,17 @@ func (s *service) logout(w http.ResponseWriter, q *http.Request) {
 
 func (s *service) end(session *serviceSession) {
 	session.ended = true
-	if !s.flaws["socket left open"] {
-		for _, stop := range s.closers[session.id] {
-			stop()
+	for id, all := range s.closers {
+		if id != session.id && !s.flaws["logout closes all sockets"] || s.flaws["socket left open"] {
+			continue
+		}
+		delete(s.closers, id)
+		for _, stop := range all {
+			if s.flaws["sockets close late"] {
+				time.AfterFunc(150*time.Millisecond, stop)
+			} else {
+				stop()
+			}
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -168,3 +169,9 @@ func (r *run) with(v value, name, text string) artefact {
 
 // firstOf returns at most n of them.
 func firstOf[T any](n int, all []T) []T { return slices.Clone(all[:min(n, len(all))]) }
+
+// sorted returns them in order.
+func sorted[T cmp.Ordered](all []T) []T {
+	slices.Sort(all)
+	return all
+}
