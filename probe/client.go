@@ -39,7 +39,8 @@ type client struct {
 	now     func() time.Time
 	sleep   func(context.Context, time.Duration) error
 	body    int64 // bytes of an answer that are read
-	budget  int64
+	limit   int64 // requests in all
+	budget  atomic.Int64
 	sent    atomic.Int64
 	slots   chan struct{}
 	every   time.Duration // between two requests; 0 for no limit
@@ -77,6 +78,7 @@ type answer struct {
 	status  int
 	header  http.Header
 	body    []byte // at most the limit
+	size    int64  // of the body
 	cut     bool   // there was more
 	err     error
 	began   time.Time // when the request was begun
@@ -97,8 +99,10 @@ func newClient(t *target.Target, o Options, s *secrets) *client {
 	timeout := time.Duration(l.Timeout)
 	c := &client{
 		allows: t.Allows, secrets: s, now: o.Now, sleep: o.Sleep,
-		body: int64(l.Body), budget: int64(l.Requests), slots: make(chan struct{}, l.Parallel),
+		body: int64(l.Body), limit: int64(l.Requests), slots: make(chan struct{}, l.Parallel),
 	}
+	// A part is kept for undoing, at the end, what the run has done to the target.
+	c.budget.Store(c.limit - min(c.limit/10, 200))
 	if l.PerSecond > 0 {
 		c.every = time.Duration(float64(time.Second) / l.PerSecond)
 	}
@@ -163,7 +167,7 @@ func (c *client) do(ctx context.Context, q request) *answer {
 	}
 	a.status, a.header = response.StatusCode, response.Header
 	a.body, err = io.ReadAll(io.LimitReader(response.Body, c.body+1))
-	a.ended = c.now()
+	a.ended, a.size = c.now(), int64(len(a.body))
 	if int64(len(a.body)) > c.body {
 		a.body, a.cut = a.body[:c.body], true
 	} else if err != nil {
@@ -196,7 +200,7 @@ func (c *client) admit(ctx context.Context, u *url.URL) (release func(), err err
 		release()
 		return nil, err
 	}
-	if c.sent.Add(1) > c.budget {
+	if c.sent.Add(1) > c.budget.Load() {
 		c.sent.Add(-1)
 		release()
 		return nil, ErrBudget
@@ -220,6 +224,14 @@ func (c *client) turn(ctx context.Context) error {
 	return c.sleep(ctx, at.Sub(now))
 }
 
+// trim drops what no evidence shows of an answer that has been judged: a run keeps
+// thousands of them.
+func (a *answer) trim() {
+	if len(a.body) > bodyRead {
+		a.body = bytes.Clone(a.body[:bodyRead])
+	}
+}
+
 // exchange is the printed form of an answer and its request.
 func (c *client) exchange(a *answer) Exchange {
 	q := a.request
@@ -230,7 +242,7 @@ func (c *client) exchange(a *answer) Exchange {
 			Method: q.method, URL: c.secrets.mask(q.url.String()),
 			Header: c.secrets.fields(q.header), Body: c.secrets.body(q.body), Curl: curl(q, c.secrets),
 		},
-		Status: a.status, Header: c.secrets.fields(a.header), Body: c.secrets.body(a.body), BodySize: int64(len(a.body)),
+		Status: a.status, Header: c.secrets.fields(a.header), Body: c.secrets.body(a.body), BodySize: min(a.size, c.body),
 		Class: a.class, Note: a.note,
 	}
 	if a.err != nil {

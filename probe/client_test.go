@@ -177,8 +177,16 @@ func TestNoMoreRequestsAreSentThanAllowed(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if got.Load() != 50 || refused.Load() != 30 {
+	if got.Load() != 45 || refused.Load() != 35 {
 		t.Errorf("%d were sent, %d refused", got.Load(), refused.Load())
+	}
+	// What was kept back is for the end.
+	r.end(t.Context())
+	for range 10 {
+		r.client.do(t.Context(), get(t, server.URL))
+	}
+	if got.Load() != 50 {
+		t.Errorf("%d were sent in all", got.Load())
 	}
 	if most.Load() > 3 {
 		t.Errorf("%d at once", most.Load())

@@ -87,6 +87,7 @@ func (r *run) confirm(ctx context.Context, rt *route, user int, refusal *answer)
 	if control == nil || control.class != Alive {
 		return
 	}
+	control.trim()
 	rt.pulse.last[backer] = control
 	// A new login takes its time, and says all the while that the target works.
 	refusal.backedBy(control, backing+control.began.Sub(began))

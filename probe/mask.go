@@ -174,13 +174,17 @@ func maskPair(pair string) string {
 // secrets, however short.
 var secretMember = regexp.MustCompile(`(?i)("[^"]*(?:token|secret|passw|jwt|session|sid|csrf|xsrf|api_?key|otp|credential)[^"]*"\s*:\s*)"((?:[^"\\]|\\.)*)"`)
 
-// bodyShown is how much of a body is printed.
-const bodyShown = 600
+// bodyShown is how much of a body is printed, in characters, and bodyRead how much
+// of it is looked at for that, in bytes.
+const (
+	bodyShown = 600
+	bodyRead  = 16 * bodyShown
+)
 
 // body prints a body that came from a server.
 func (s *secrets) body(text []byte) string {
-	if len(text) > 16*bodyShown {
-		text = text[:16*bodyShown]
+	if len(text) > bodyRead {
+		text = text[:bodyRead]
 	}
 	shown := strings.ToValidUTF8(string(text), "·")
 	shown = secretMember.ReplaceAllStringFunc(shown, func(member string) string {

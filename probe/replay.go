@@ -152,6 +152,7 @@ func (r *run) once(ctx context.Context, l *life) (*answer, error) {
 		}
 		r.confirm(ctx, l.route, user, a)
 	}
+	a.trim()
 	l.answers = append(l.answers, a)
 	return a, fatal(ctx, a.err)
 }

@@ -219,6 +219,7 @@ const cleanup = 10 * time.Second
 func (r *run) end(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanup)
 	defer cancel()
+	r.client.budget.Store(r.client.limit)
 	for _, f := range slices.Backward(r.atEnd) {
 		if err := f(ctx); err != nil {
 			r.remark("not undone: %s", r.secrets.mask(err.Error()))
