@@ -1,8 +1,10 @@
 package lint
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/rescind/rescind/lint/program"
 )
@@ -14,8 +16,11 @@ type Finding struct {
 	Confidence Confidence
 	Path       string
 	Range      program.Range
-	Message    string
-	Trace      []Step
+	// Columns are those of Range in characters, from 1; Snippet is its first line.
+	Columns [2]int
+	Snippet string
+	Message string
+	Trace   []Step
 	// Suppressed is the reason that a comment beside it gives; "" if there is none.
 	Suppressed string
 }
@@ -23,9 +28,10 @@ type Finding struct {
 // A Step is a place that a finding's message speaks of, or that was passed on the
 // way to it.
 type Step struct {
-	Path  string
-	Range program.Range
-	What  string
+	Path   string
+	Range  program.Range
+	Column int // of Range.Start, in characters
+	What   string
 }
 
 // Of the way to one finding not more steps are kept.
@@ -62,4 +68,40 @@ func (st *study) emit(f *Finding) {
 		}
 	}
 	st.findings = append(st.findings, *f)
+}
+
+// A snippet is not longer than this.
+const maxSnippet = 200
+
+// show fills in what a reader sees of the source.
+func show(files []*program.File, findings []Finding) {
+	byPath := map[string]*program.File{}
+	for _, f := range files {
+		byPath[f.Path] = f
+	}
+	for i := range findings {
+		f := &findings[i]
+		source := byPath[f.Path].Source
+		f.Columns = [2]int{column(source, f.Range.Start), column(source, f.Range.End)}
+		line := lineOf(source, f.Range.Start)
+		if len(line) > maxSnippet {
+			line = line[:maxSnippet]
+		}
+		f.Snippet = strings.ToValidUTF8(strings.TrimSpace(string(line)), "\uFFFD")
+		for j := range f.Trace {
+			f.Trace[j].Column = column(byPath[f.Trace[j].Path].Source, f.Trace[j].Range.Start)
+		}
+	}
+}
+
+// lineOf is the line on which a position lies.
+func lineOf(source []byte, at program.Pos) []byte {
+	start := min(max(at.Offset-at.Column+1, 0), len(source))
+	line, _, _ := bytes.Cut(source[start:], []byte("\n"))
+	return line
+}
+
+func column(source []byte, at program.Pos) int {
+	line := lineOf(source, at)
+	return utf8.RuneCount(line[:min(max(at.Column-1, 0), len(line))]) + 1
 }

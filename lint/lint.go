@@ -20,7 +20,10 @@ import (
 	"sync"
 
 	"github.com/rescind/rescind/lint/golang"
+	"github.com/rescind/rescind/lint/javascript"
 	"github.com/rescind/rescind/lint/program"
+	"github.com/rescind/rescind/lint/python"
+	"github.com/rescind/rescind/lint/syntax"
 )
 
 // Options say what is looked at. Paths is required.
@@ -94,10 +97,15 @@ func (o *Options) rules(set *ruleset) ([]*Rule, error) {
 type frontends struct {
 	all         []program.Frontend
 	byExtension map[string]program.Frontend
+	parser      *syntax.Parser
 }
 
 func newFrontends() *frontends {
-	f := &frontends{all: []program.Frontend{golang.Frontend{}}, byExtension: map[string]program.Frontend{}}
+	parser := syntax.NewParser(syntax.Limits{})
+	f := &frontends{
+		all:         []program.Frontend{golang.Frontend{}, javascript.New(parser), python.New(parser)},
+		byExtension: map[string]program.Frontend{}, parser: parser,
+	}
 	for _, front := range f.all {
 		for _, e := range front.Extensions() {
 			f.byExtension[e] = front
@@ -106,7 +114,9 @@ func newFrontends() *frontends {
 	return f
 }
 
-func (f *frontends) close(context.Context) {}
+// close gives the parser's memory back. It cannot fail in a way that matters: what
+// was read is read.
+func (f *frontends) close(ctx context.Context) { _ = f.parser.Close(context.WithoutCancel(ctx)) }
 
 // inspect parses the files and holds the rules against them.
 func inspect(ctx context.Context, files *sources, fronts *frontends, set *ruleset, rules []*Rule, progress func(done, all int)) (*Report, error) {
@@ -120,6 +130,7 @@ func inspect(ctx context.Context, files *sources, fronts *frontends, set *rulese
 		return nil, err
 	}
 	r.Findings = suppress(parsed, findings)
+	show(parsed, r.Findings)
 	slices.SortFunc(r.Findings, func(a, b Finding) int {
 		return cmp.Or(strings.Compare(a.Path, b.Path), a.Range.Start.Offset-b.Range.Start.Offset, strings.Compare(a.Rule, b.Rule))
 	})

@@ -95,8 +95,10 @@ func languageOf(name string) program.Language {
 		return program.Go
 	case ".py":
 		return program.Python
+	case ".js", ".mjs", ".cjs", ".ts", ".tsx", ".jsx":
+		return program.JavaScript
 	}
-	return program.JavaScript
+	return ""
 }
 
 // TestExamplesNeedTheVocabulary: without the words of its sets no rule finds what it

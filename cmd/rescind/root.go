@@ -87,7 +87,7 @@ Exit codes: 0 done, 1 found or refused, 2 bad usage, 3 unavailable (nothing is k
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.AddCommand(
 		c.serveCommand(), c.demoCommand(), c.sessionCommand(), c.revokeCommand(), c.eventsCommand(), c.keyCommand(),
-		c.clientCommand(), c.backupCommand(), c.copyCommand(), c.eraseCommand(), c.benchCommand(), c.probeCommand(), c.versionCommand(),
+		c.clientCommand(), c.backupCommand(), c.copyCommand(), c.eraseCommand(), c.benchCommand(), c.lintCommand(), c.probeCommand(), c.versionCommand(),
 	)
 	c.requireCommand(root)
 	return root
