@@ -27,12 +27,19 @@ type Program struct {
 	exports   map[*File]map[string][]Export
 	exporting map[exportKey]bool // being resolved: re-exports may go in circles
 	known     map[*Node]*Value
+	typing    map[named]bool // whose types are being resolved
+	spreading map[*Node]bool // objects that are being looked into
 	depth     int
 }
 
 type resolution struct {
 	from   *File
 	module string
+}
+
+type named struct {
+	scope *Scope
+	name  string
 }
 
 type exportKey struct {
@@ -69,7 +76,7 @@ func Link(files []*File, tree Tree, frontends ...Frontend) *Program {
 		scopes: map[*Function]*Scope{}, tops: map[*File]*Scope{}, classIn: map[*Class]*Scope{},
 		whole: map[*Class]*Class{}, parts: map[*Class][]*Class{}, members: map[*Class]map[string][]binding{},
 		served: map[*Node]bool{}, resolved: map[resolution][]*File{}, exports: map[*File]map[string][]Export{},
-		exporting: map[exportKey]bool{}, known: map[*Node]*Value{},
+		exporting: map[exportKey]bool{}, known: map[*Node]*Value{}, typing: map[named]bool{}, spreading: map[*Node]bool{},
 	}
 	for _, f := range frontends {
 		p.frontends[f.Language()] = f

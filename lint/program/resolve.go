@@ -199,8 +199,11 @@ func (p *Program) bound(name string, b binding) Value {
 	case b.imported != nil:
 		return p.imported(b.imported, b.scope.File)
 	}
-	if b.typ != "" {
-		if v := p.typed(b.typ, b.scope); v.Class != nil || v.Path.Module != "" || v.Missing {
+	if own := (named{b.scope, name}); b.typ != "" && !p.typing[own] {
+		p.typing[own] = true
+		v := p.typed(b.typ, b.scope)
+		delete(p.typing, own)
+		if v.Class != nil || v.Path.Module != "" || v.Missing {
 			v.Param = b.param
 			return v
 		}
@@ -217,9 +220,15 @@ func (p *Program) bound(name string, b binding) Value {
 	return Value{Path: Path{Names: []string{name}}, Param: b.param, Scope: b.scope}
 }
 
-// typed is an instance of what a dotted name of a type stands for.
+// typed is an instance of what a dotted name of a type stands for. In ui ui.Terminal
+// the second ui is one from further out.
 func (p *Program) typed(name string, s *Scope) Value {
 	names := strings.Split(name, ".")
+	for p.typing[named{s, names[0]}] {
+		if s = s.Up; s == nil {
+			return Value{}
+		}
+	}
 	v := p.name(names[0], s)
 	for _, n := range names[1:] {
 		v = p.member(v, n)
@@ -387,7 +396,15 @@ func (p *Program) member(v Value, name string) Value {
 	return m
 }
 
+// Objects within objects are looked into so deep, by what they spread.
+const maxSpread = 5
+
 func (p *Program) ofObject(v Value, name string) (Value, bool) {
+	if p.spreading[v.Node] || len(p.spreading) > maxSpread { // d = {**d}
+		return Value{}, false
+	}
+	p.spreading[v.Node] = true
+	defer delete(p.spreading, v.Node)
 	if f := v.Node.Field(name); f != nil {
 		m := p.Value(f, v.Scope)
 		m.Lasting = m.Lasting || v.Lasting
