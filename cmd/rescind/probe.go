@@ -73,6 +73,7 @@ Inconclusive is never a pass: the target gave contradicting answers, was down, o
 		},
 	}
 	flags := cmd.Flags()
+	flags.StringVar(&p.source.openapi, "openapi", "", "derive the description from this OpenAPI document (3.x or 2.0, JSON or YAML), - for standard input")
 	flags.StringVar(&p.source.har, "har", "", "derive it from this recording of a browser: login, some pages, logout")
 	flags.StringVar(&p.source.curl, "curl", "", "derive it from the curl commands in this file")
 	flags.StringVar(&p.source.base, "base-url", "", "with one of these: scheme, host and port of the application, and a path if it has one")
@@ -92,7 +93,7 @@ Inconclusive is never a pass: the target gave contradicting answers, was down, o
 	for _, flag := range []string{"check", "skip"} {
 		c.complete(cmd, flag, checkIDs()...)
 	}
-	cmd.AddCommand(c.probeChecksCommand())
+	cmd.AddCommand(c.probeChecksCommand(), c.probeSchemaCommand())
 	return cmd
 }
 

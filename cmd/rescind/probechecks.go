@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rescind/rescind/probe"
+	"github.com/rescind/rescind/probe/target"
 )
 
 func (c *cli) probeChecksCommand() *cobra.Command {
@@ -84,6 +85,43 @@ func (c *cli) explainCheck(check probe.Check) error {
 	for _, id := range slices.Concat(check.CWE, check.ASVS) {
 		if err := c.out.printf("%s\n", id); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+func (c *cli) probeSchemaCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "schema",
+		Short: "Explain every key of the description; with --json print its JSON Schema, for editors",
+		Long: `Explain every key of the YAML that rescind probe reads: what it means, and what it is if it is left out.
+With --json print the JSON Schema of it. Editors complete a description by that if its first line is
+  # yaml-language-server: $schema=probe.schema.json`,
+		Example: "  rescind probe schema\n  rescind probe schema --json > probe.schema.json",
+		Args:    exactly(),
+		RunE: func(*cobra.Command, []string) error {
+			if c.out.json {
+				return c.out.printf("%s", target.Schema())
+			}
+			return c.explainKeys()
+		},
+	}
+}
+
+// explainKeys prints every key of a description.
+func (c *cli) explainKeys() error {
+	for _, k := range target.Keys() {
+		fallback := ""
+		if k.Default != "" {
+			fallback = " " + c.out.paint(faint, "(default: "+k.Default+")")
+		}
+		if err := c.out.printf("%s%s\n", c.out.paint(bold, k.Name), fallback); err != nil {
+			return err
+		}
+		for _, line := range wrap(k.About, c.columns()-4) {
+			if err := c.out.printf("    %s\n", line); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -58,7 +58,7 @@ func (s *probeSource) target(c *cli, print bool) (*target.Target, error) {
 
 // draft derives the description.
 func (s *probeSource) draft(c *cli) (*target.Draft, error) {
-	path, most, derive := s.curl, target.MaxCurl, target.FromCurl
+	path, most, derive := s.openapi, target.MaxOpenAPI, target.FromOpenAPI
 	switch {
 	case s.har != "":
 		path, most, derive = s.har, target.MaxHAR, target.FromHAR
