@@ -44,6 +44,8 @@ func experiments() []experiment {
 		variantExperiment(),
 		forgedExperiment(),
 		hygieneExperiment(),
+		getExperiment(),
+		crossOriginExperiment(),
 		rotationExperiment(),
 		beforeRefreshExperiment(),
 		bearerExperiment(),

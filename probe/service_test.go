@@ -365,6 +365,10 @@ func (s *service) logout(w http.ResponseWriter, q *http.Request) {
 		w.WriteHeader(http.StatusForbidden)
 		return
 	}
+	if kind := q.Header.Get("Content-Type"); s.flaws["logout wants JSON"] && kind != "text/plain" || s.flaws["logout wants its own type"] && kind != "application/json" {
+		w.WriteHeader(http.StatusUnsupportedMediaType)
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	session, text := s.session(q)
@@ -377,6 +381,11 @@ func (s *service) logout(w http.ResponseWriter, q *http.Request) {
 	s.blocked[text] = true
 	s.locked = s.flaws["locks at logout"]
 	s.end(session)
+	if s.flaws["cookies"] {
+		for _, name := range []string{"access", "refresh"} {
+			http.SetCookie(w, &http.Cookie{Name: name, Path: "/", MaxAge: -1})
+		}
+	}
 	if !s.flaws["browser keeps"] {
 		w.Header().Set("Clear-Site-Data", `"cookies"`)
 	}
