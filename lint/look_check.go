@@ -74,15 +74,13 @@ func (st *study) uses(verify *site) []check {
 			out = append(out, check{verify, f, why, true})
 		}
 	}
-	if len(out) > 0 {
-		return out
-	}
-	// No guard: a route may do it itself.
+	guarded := len(out) > 0
 	for _, c := range st.chains {
-		if !slices.ContainsFunc(c.all(), func(f *program.Function) bool { return seen[f] }) {
-			continue
+		i := slices.IndexFunc(c.answer, func(f *program.Function) bool { return seen[f] })
+		if i < 0 || guarded && !st.isRefresh(c) {
+			continue // a route that does it itself matters if there is no guard
 		}
-		root := c.all()[slices.IndexFunc(c.all(), func(f *program.Function) bool { return seen[f] })]
+		root := c.answer[i]
 		why := forAccess
 		switch {
 		case st.isLogout(c) || st.about("other-purpose", c.route.Path+" "+owner(root)) || st.about("login-path", c.route.Path):
@@ -251,8 +249,13 @@ func signatureOnlyCheck(st *study) {
 		confidence Confidence
 		message    string
 	}
-	found := map[*site]bad{}
-	var order []*site
+	// One for each place and purpose.
+	type key struct {
+		verify  *site
+		refresh bool
+	}
+	found := map[key]bad{}
+	var order []key
 	for _, c := range st.checks() {
 		if c.why == forOther {
 			continue
@@ -278,27 +281,54 @@ func signatureOnlyCheck(st *study) {
 		case !c.guard:
 			message, confidence = "route", lesser(confidence, Likely)
 		}
-		if old, ok := found[c.verify]; !ok {
-			order = append(order, c.verify)
-			found[c.verify] = bad{c, confidence, message}
+		k := key{c.verify, c.why == forRefresh}
+		if old, ok := found[k]; !ok {
+			order = append(order, k)
+			found[k] = bad{c, confidence, message}
 		} else if old.confidence != confidence && confidence.AtLeast(old.confidence) {
-			found[c.verify] = bad{c, confidence, message}
+			found[k] = bad{c, confidence, message}
 		}
 	}
-	for _, v := range order {
-		b := found[v]
+	for _, k := range order {
+		b, v := found[k], k.verify
 		if good[v] { // who else comes here looks it up: the name of this one may mislead
 			if b.why != forAccess || !b.guard {
 				continue
 			}
 			b.confidence = lesser(b.confidence, Likely)
 		}
-		f := st.finding(v.scope.File, v.node.Range, b.confidence, b.message, v.name(), owner(b.root))
-		if b.root != v.fn() {
+		at := v
+		if other, shared := found[key{v, false}]; k.refresh && (shared && other.why == forAccess || good[v]) {
+			at = st.towards(b.root, v)
+		}
+		f := st.finding(at.scope.File, at.node.Range, b.confidence, b.message, v.name(), owner(b.root))
+		if at != v {
+			st.step(f, v, "the signature is verified here")
+		} else if b.root != v.fn() {
 			f.Trace = append(f.Trace, Step{Path: st.fileOf[b.root].Path, Range: b.root.NameRange, What: "a request comes here first"})
 		}
 		st.emit(f)
 	}
+}
+
+// towards is the place in a function, or in one within it, from where a verification
+// is reached.
+func (st *study) towards(root *program.Function, verify *site) *site {
+	for f := verify.fn(); f != nil; f = st.program.Enclosing(f) {
+		if f == root {
+			return verify
+		}
+	}
+	for _, f := range append([]*program.Function{root}, st.within[root]...) {
+		for _, s := range st.own[f] {
+			for _, next := range s.value.Funcs {
+				if s.call() && st.reach(next).has(verify.fn()) {
+					return s
+				}
+			}
+		}
+	}
+	return verify
 }
 
 func lesser(a, b Confidence) Confidence {
@@ -337,10 +367,8 @@ func (st *study) libraryGuard(s *site) {
 		return
 	}
 	confidence := Likely
-	for g := range st.guards {
-		if st.looksUp(st.reach(g)) == theState {
-			confidence = Possible
-		}
+	if st.followed(s.scope.File) {
+		confidence = Possible
 	}
 	st.emit(st.finding(s.scope.File, s.node.Range, confidence, "library", s.name()))
 }

@@ -3,6 +3,7 @@ package lint
 import (
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/rescind/rescind/lint/program"
 )
@@ -38,17 +39,17 @@ func isRevokedMissing(st *study) {
 		switch {
 		case !complete:
 			confidence, message = Possible, "open"
-		case st.followed(s):
+		case st.followed(s.scope.File):
 			confidence = Possible // another guard may stand behind it
 		}
 		st.emit(st.finding(s.scope.File, s.node.Range, confidence, message, s.name(), e.As))
 	}
 }
 
-// followed reports that some guard of the program looks state up.
-func (st *study) followed(*site) bool {
+// followed reports that some guard of the same application looks state up.
+func (st *study) followed(near *program.File) bool {
 	for g := range st.guards {
-		if st.looksUp(st.reach(g)) == theState {
+		if st.program.Together(st.fileOf[g], near) && st.looksUp(st.reach(g)) == theState {
 			return true
 		}
 	}
@@ -125,26 +126,32 @@ func isRevokedEmpty(st *study) {
 
 // blocklistLoaderMissing: messages: default.
 func blocklistLoaderMissing(st *study) {
-	loader := false
+	var loaders []*program.File
 	for _, fn := range st.program.Functions {
 		for _, d := range fn.Decorators {
-			loader = loader || st.isLibrary(d, st.program.Scope(fn), "blocklist-loader")
+			if st.isLibrary(d, st.program.Scope(fn), "blocklist-loader") {
+				loaders = append(loaders, st.fileOf[fn])
+			}
 		}
 	}
 	var made []*site
 	for _, s := range st.sites {
-		if e := st.find(setLibrary, s); e != nil {
-			loader = loader || e.As == "blocklist-loader"
-			if e.As == "jwt-manager" {
-				made = append(made, s)
-			}
+		switch e := st.find(setLibrary, s); {
+		case e == nil:
+		case e.As == "blocklist-loader":
+			loaders = append(loaders, s.scope.File)
+		case e.As == "jwt-manager":
+			made = append(made, s)
 		}
 	}
-	if loader {
-		return
-	}
 	for _, s := range made {
-		st.emit(st.finding(s.scope.File, s.node.Range, Certain, "default", s.name()))
+		confidence := Certain
+		if len(loaders) > 0 {
+			confidence = Possible // that of another application, or imports that were not understood
+		}
+		if !slices.ContainsFunc(loaders, func(f *program.File) bool { return st.program.Together(f, s.scope.File) }) {
+			st.emit(st.finding(s.scope.File, s.node.Range, confidence, "default", s.name()))
+		}
 	}
 }
 
@@ -176,7 +183,7 @@ func (st *study) readByGuards(written *site) bool {
 	name := base(written.node)
 	return name != "" && slices.ContainsFunc(st.sites, func(s *site) bool {
 		v := st.verdict(s)
-		return v.memory && v.lookup && base(s.node) == name
+		return v.memory && v.lookup && base(s.node) == name && st.program.Together(s.scope.File, written.scope.File)
 	})
 }
 
@@ -234,6 +241,17 @@ func (st *study) tokenText(s *site) string {
 			}
 		case program.Template, program.List, program.Object, program.Operator:
 			n.Children(look)
+		case program.Call: // a row of a table; a digest of the token is another call
+			if name := program.Written(n.On); n.New || len(name) > 0 && name[len(name)-1] != "" && unicode.IsUpper(rune(name[len(name)-1][0])) {
+				for _, a := range n.Args {
+					look(a)
+				}
+				for i := range n.Fields {
+					if v := n.Fields[i].Value; v != nil {
+						look(v)
+					}
+				}
+			}
 		}
 	}
 	for _, a := range s.node.Args {

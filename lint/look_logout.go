@@ -97,20 +97,18 @@ func logoutKeepsRefreshToken(st *study) {
 		if st.endsRefresh(l) {
 			continue
 		}
-		if verify := st.statelessRefresh(); verify != nil {
-			f := st.finding(l.at, l.range_, Likely, "stateless", l.name)
-			if confidence, _ := st.unfollowed(l.reach, l.calls, func(v verdict) bool { return v.suspect }); confidence == Possible {
-				f.Confidence = Possible
-			}
+		confidence, open := st.unfollowed(l.reach, l.calls, func(v verdict) bool { return v.suspect })
+		if confidence = lesser(confidence, Likely); confidence == Possible && open != nil && !open.value.Missing && !st.aboutSessions(open) {
+			confidence = Likely
+		}
+		if verify := st.statelessRefresh(l.file); verify != nil {
+			f := st.finding(l.at, l.range_, confidence, "stateless", l.name)
 			st.step(f, verify, "a refresh token is accepted here by its signature")
 			st.emit(f)
 			continue
 		}
-		if issue := st.issuesRefresh(); issue != nil && !st.mentions(l, "refresh-word") && !st.mentions(l, "whole-session") {
-			f := st.finding(l.at, l.range_, Likely, "default", l.name)
-			if confidence, _ := st.unfollowed(l.reach, l.calls, func(v verdict) bool { return v.suspect }); confidence == Possible {
-				f.Confidence = Possible
-			}
+		if issue := st.issuesRefresh(l.file); issue != nil && !st.mentions(l, "refresh-word") && !st.mentions(l, "whole-session") {
+			f := st.finding(l.at, l.range_, confidence, "default", l.name)
 			st.step(f, issue, "a refresh token is issued here")
 			st.emit(f)
 		}
@@ -135,11 +133,14 @@ func (st *study) mentions(l *logout, what string) bool {
 			case program.Call:
 				s := &site{node: n, written: lower(program.Written(n.On))}
 				if !st.about("clears-cookie", s.last()) {
-					found = found || slices.ContainsFunc(append(words(n), s.written...), func(w string) bool { return st.about(what, w) })
+					found = found || slices.ContainsFunc(words(n), func(w string) bool { return st.about(what, w) })
 				} else {
 					return false
 				}
-			case program.Member, program.Name, program.String:
+			case program.Member:
+				// That of a mapper, db.session, is none of a user.
+				found = found || st.about(what, n.Text) && !(n.Text == "session" && n.On != nil && n.On.Kind == program.Name && st.about("database", n.On.Text))
+			case program.Name, program.String:
 				found = found || st.about(what, n.Text)
 			}
 			return !found
@@ -150,8 +151,11 @@ func (st *study) mentions(l *logout, what string) bool {
 
 // statelessRefresh returns the check of a refresh token's signature after which
 // nothing is looked up; nil if there is none.
-func (st *study) statelessRefresh() *site {
+func (st *study) statelessRefresh(near *program.File) *site {
 	for _, c := range st.refreshes {
+		if !st.program.Together(c.file, near) {
+			continue
+		}
 		r := st.reach(c.all()...)
 		verify := st.first(r, c.calls, func(_ *site, v verdict) bool { return v.verify != nil })
 		looked := st.first(r, c.calls, func(_ *site, v verdict) bool { return v.lookup && v.strong || v.asks || v.missing })
@@ -163,10 +167,10 @@ func (st *study) statelessRefresh() *site {
 }
 
 // issuesRefresh returns where a refresh token is made.
-func (st *study) issuesRefresh() *site {
+func (st *study) issuesRefresh(near *program.File) *site {
 	for _, s := range st.sites {
 		e := st.find(setSign, s)
-		if e != nil && (e.As == "refresh" || slices.ContainsFunc(words(s.node), func(w string) bool { return st.about("refresh-word", w) })) {
+		if e != nil && st.program.Together(s.scope.File, near) && (e.As == "refresh" || slices.ContainsFunc(words(s.node), func(w string) bool { return st.about("refresh-word", w) })) {
 			return s
 		}
 	}

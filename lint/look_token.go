@@ -33,12 +33,9 @@ func (st *study) claimMissing(claim string, expiry bool) {
 		if st.about("other-purpose", owner(fn)) || slices.ContainsFunc(words(s.node), func(w string) bool { return st.about("other-purpose", w) }) {
 			continue
 		}
-		if st.says(fn, claim) {
-			continue
-		}
 		known, has := st.contents(s, claim)
 		switch {
-		case has:
+		case has || st.adds(fn, claim) || !known && st.says(fn, claim):
 		case known:
 			st.emit(st.finding(s.scope.File, s.node.Range, Certain, "default", s.name()))
 		case st.passedOn(fn, claim):
@@ -48,15 +45,24 @@ func (st *study) claimMissing(claim string, expiry bool) {
 	}
 }
 
-// says reports that a function names a claim anywhere: as a field, a member, a
-// constant, or in what it calls to add it.
-func (st *study) says(fn *program.Function, claim string) bool {
+// adds reports that a function writes to a claim, or calls what adds it.
+func (st *study) adds(fn *program.Function, claim string) bool {
 	found := false
 	program.Walk(fn.Body, func(n *program.Node) bool {
-		switch n.Kind {
-		case program.Member, program.String:
-			found = found || st.about(claim, n.Text)
+		if n.Kind == program.Assign || n.Kind == program.Call {
+			found = found || n.On != nil && n.On.Kind == program.Member && st.about(claim, n.On.Text)
 		}
+		return !found
+	})
+	return found
+}
+
+// says reports that a function names a claim anywhere: as a field, a constant, or in
+// what it adds.
+func (st *study) says(fn *program.Function, claim string) bool {
+	found := st.adds(fn, claim)
+	program.Walk(fn.Body, func(n *program.Node) bool {
+		found = found || n.Kind == program.String && st.about(claim, n.Text)
 		for i := range n.Fields {
 			found = found || st.about(claim, n.Fields[i].Key)
 		}

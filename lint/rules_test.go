@@ -17,11 +17,9 @@ var marked = regexp.MustCompile(`[ \t]*(?://|#)! (certain|likely|possible)[ \t]*
 
 // found runs one rule over the files of an example, and returns what it found and
 // what the example says, each as "file:line confidence".
-func found(t *testing.T, set *ruleset, rule *Rule, files map[string]string) (got, want []string) {
+func found(t *testing.T, fronts *frontends, set *ruleset, rule *Rule, files map[string]string) (got, want []string) {
 	t.Helper()
 	s := &sources{text: map[string][]byte{}}
-	fronts := newFrontends()
-	t.Cleanup(func() { fronts.close(t.Context()) })
 	for name, text := range files {
 		lines := strings.Split(text, "\n")
 		for i, line := range lines {
@@ -59,11 +57,13 @@ func TestExamplesOfRules(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	fronts := newFrontends()
+	defer fronts.close(t.Context())
 	for _, rule := range set.rules {
 		seen := map[program.Language]bool{}
 		run := func(kind string, e Example) {
 			t.Run(rule.ID+"/"+kind+"/"+e.What, func(t *testing.T) {
-				got, want := found(t, set, rule, e.Files)
+				got, want := found(t, fronts, set, rule, e.Files)
 				if !slices.Equal(got, want) {
 					t.Errorf("found %q, want %q", got, want)
 				}
@@ -108,6 +108,8 @@ func TestExamplesNeedTheVocabulary(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	fronts := newFrontends()
+	defer fronts.close(t.Context())
 	none := regexp.MustCompile(`^\x00$`)
 	broken := &ruleset{rules: set.rules, vocabularies: map[program.Language]*vocabulary{}, words: map[string]*regexp.Regexp{}}
 	for name := range maps.Keys(set.words) {
@@ -119,7 +121,7 @@ func TestExamplesNeedTheVocabulary(t *testing.T) {
 		}
 		t.Run(rule.ID, func(t *testing.T) {
 			for _, e := range slices.Concat(rule.Bad, rule.Good) {
-				if got, want := found(t, broken, rule, e.Files); !slices.Equal(got, want) {
+				if got, want := found(t, fronts, broken, rule, e.Files); !slices.Equal(got, want) {
 					return
 				}
 			}

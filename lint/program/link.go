@@ -17,6 +17,7 @@ type Program struct {
 	byPackage map[string][]*File
 	scopes    map[*Function]*Scope
 	tops      map[*File]*Scope
+	tied      map[*File]*File
 	classes   []*Class
 	classIn   map[*Class]*Scope
 	whole     map[*Class]*Class               // of a type of Go whose methods stand in several files: the one with its fields
@@ -73,7 +74,7 @@ func Link(files []*File, tree Tree, frontends ...Frontend) *Program {
 	p := &Program{
 		Files: files, tree: tree,
 		frontends: map[Language]Frontend{}, byPath: map[string]*File{}, byPackage: map[string][]*File{},
-		scopes: map[*Function]*Scope{}, tops: map[*File]*Scope{}, classIn: map[*Class]*Scope{},
+		scopes: map[*Function]*Scope{}, tops: map[*File]*Scope{}, tied: map[*File]*File{}, classIn: map[*Class]*Scope{},
 		whole: map[*Class]*Class{}, parts: map[*Class][]*Class{}, members: map[*Class]map[string][]binding{},
 		served: map[*Node]bool{}, resolved: map[resolution][]*File{}, exports: map[*File]map[string][]Export{},
 		exporting: map[exportKey]bool{}, known: map[*Node]*Value{}, typing: map[named]bool{}, spreading: map[*Node]bool{},
@@ -98,6 +99,7 @@ func Link(files []*File, tree Tree, frontends ...Frontend) *Program {
 		}
 		p.bindFile(f)
 	}
+	p.tie()
 	return p
 }
 
@@ -146,6 +148,50 @@ func (p *Program) Top(f *File) *Function {
 		return s.Func
 	}
 	return nil
+}
+
+// Together reports whether two files belong to one application: whether imports, or
+// their package, tie them together, by whatever way. Several may be read in one run.
+func (p *Program) Together(a, b *File) bool {
+	return a == b || a.Language == b.Language && p.root(a) == p.root(b)
+}
+
+// root is the file that stands for all that are tied to f.
+func (p *Program) root(f *File) *File {
+	for p.tied[f] != nil {
+		if up := p.tied[p.tied[f]]; up != nil {
+			p.tied[f] = up // the way gets shorter each time
+		}
+		f = p.tied[f]
+	}
+	return f
+}
+
+// tie finds which files belong together.
+func (p *Program) tie() {
+	join := func(a, b *File) {
+		a, b = p.root(a), p.root(b)
+		if a != b {
+			p.tied[b] = a
+		}
+	}
+	for _, f := range p.Files {
+		for i := range f.Imports {
+			for _, other := range p.resolve(f, f.Imports[i].Module) {
+				join(other, f)
+			}
+		}
+		for i := range f.Exports {
+			if module := f.Exports[i].Module; module != "" {
+				for _, other := range p.resolve(f, module) {
+					join(other, f)
+				}
+			}
+		}
+		if all := p.byPackage[f.Package]; len(all) > 0 {
+			join(all[0], f)
+		}
+	}
 }
 
 // Classes returns the classes of all files.
