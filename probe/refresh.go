@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/rescind/rescind/probe/target"
 )
 
 // A refresher is a live session for each instance, whose refresh says whether
@@ -53,9 +56,9 @@ func (r *run) tryRefresh(ctx context.Context, role string, thief *session, insta
 
 // useRefreshed judges a refresh that was answered well by what it gave.
 func (r *run) useRefreshed(ctx context.Context, held, got *session, instance string, a *answer) {
-	fresh := r.gained(held, got)
+	fresh := r.granted(held, got, a)
 	if len(fresh.cookies) == 0 && len(fresh.vars) == len(r.bare(got).vars) {
-		a.class, a.note = Dead, "it gave nothing new"
+		a.class, a.note = Dead, "it gave nothing"
 		r.confirmRefresh(ctx, instance, held.user, a)
 		return
 	}
@@ -69,6 +72,29 @@ func (r *run) useRefreshed(ctx context.Context, held, got *session, instance str
 	case Unclear:
 		a.note = "it gave new tokens: " + use.note
 	}
+}
+
+// granted is what a refresh gave: what the session gained, and what the answer holds
+// although it is as before. Tokens without an id are the same text when they are
+// issued twice within a second.
+func (r *run) granted(before, after *session, a *answer) artefact {
+	fresh := r.gained(before, after)
+	held, err := r.target.Refresh.Last().Find(target.Answer{Header: a.header, Body: a.body})
+	if err != nil {
+		return fresh
+	}
+	for name := range held {
+		if r.credential(name) && name != "refresh_token" {
+			fresh.vars[name] = after.vars[name]
+		}
+	}
+	set := (&http.Response{Header: a.header}).Cookies()
+	for _, c := range after.jar.cookies {
+		if slices.ContainsFunc(set, func(s *http.Cookie) bool { return s.Name == c.name }) && !slices.Contains(fresh.cookies, c) {
+			fresh.cookies = append(fresh.cookies, c)
+		}
+	}
+	return fresh
 }
 
 // gained is what a session has and had not before.
@@ -123,7 +149,7 @@ func (r *run) liveRefresh(ctx context.Context, user int, instance string) *answe
 			}
 			r.refresher.sessions[instance] = s
 		}
-		if a, err := r.refresh(ctx, "live control", s, instance); err == nil {
+		if a, err := r.refresh(ctx, liveControl, s, instance); err == nil {
 			a.class = Alive
 			return a
 		}
