@@ -47,6 +47,8 @@ type client struct {
 
 	mu   sync.Mutex
 	next time.Time // when the next request may be begun, if every is set
+	// urgent counts the live controls that wait for their turn.
+	urgent atomic.Int32
 }
 
 // A request is one to be sent. Nothing of it is shared with another, so that it
@@ -136,7 +138,7 @@ func newClient(t *target.Target, o Options, s *secrets) *client {
 // a limit of requests in a second.
 func (c *client) do(ctx context.Context, q request) *answer {
 	a := &answer{request: q}
-	release, err := c.admit(ctx, q.url)
+	release, err := c.admit(ctx, q.url, q.role == liveControl)
 	if err != nil {
 		a.err = err
 		a.began = c.now()
@@ -184,9 +186,12 @@ func (c *client) do(ctx context.Context, q request) *answer {
 // target knows what it was.
 const userAgent = "rescind-probe"
 
+// liveControl is the role of a request that says whether the target works.
+const liveControl = "live control"
+
 // admit checks what may be checked before a request is begun, and takes a slot for
 // it. WebSockets and event streams take one too, while they are opened.
-func (c *client) admit(ctx context.Context, u *url.URL) (release func(), err error) {
+func (c *client) admit(ctx context.Context, u *url.URL, urgent bool) (release func(), err error) {
 	if !c.allows(u) {
 		return nil, fmt.Errorf("%s: %w", u.Host, ErrForeignHost)
 	}
@@ -196,7 +201,7 @@ func (c *client) admit(ctx context.Context, u *url.URL) (release func(), err err
 		return nil, ctx.Err()
 	}
 	release = func() { <-c.slots }
-	if err := c.turn(ctx); err != nil {
+	if err := c.turn(ctx, urgent); err != nil {
 		release()
 		return nil, err
 	}
@@ -208,20 +213,30 @@ func (c *client) admit(ctx context.Context, u *url.URL) (release func(), err err
 	return release, nil
 }
 
-// turn waits until the next request may be begun.
-func (c *client) turn(ctx context.Context) error {
+// turn waits until the next request may be begun. Live controls go before all
+// others: they have to follow soon on what they back.
+func (c *client) turn(ctx context.Context, urgent bool) error {
 	if c.every == 0 {
 		return nil
 	}
-	c.mu.Lock()
-	now := c.now()
-	at := c.next
-	if at.Before(now) {
-		at = now
+	if urgent {
+		c.urgent.Add(1)
+		defer c.urgent.Add(-1)
 	}
-	c.next = at.Add(c.every)
-	c.mu.Unlock()
-	return c.sleep(ctx, at.Sub(now))
+	for {
+		c.mu.Lock()
+		now := c.now()
+		if !now.Before(c.next) && (urgent || c.urgent.Load() == 0) {
+			c.next = now.Add(c.every)
+			c.mu.Unlock()
+			return nil
+		}
+		wait := max(c.next.Sub(now), c.every/8)
+		c.mu.Unlock()
+		if err := c.sleep(ctx, wait); err != nil {
+			return err
+		}
+	}
 }
 
 // trim drops what no evidence shows of an answer that has been judged: a run keeps

@@ -114,7 +114,7 @@ func (r *run) liveControl(ctx context.Context, rt *route, user int) *answer {
 			return last
 		}
 		for again := range 2 {
-			last = r.ask(ctx, "live control", r.together(s), rt)
+			last = r.ask(ctx, liveControl, r.together(s), rt)
 			if ctx.Err() != nil {
 				return last
 			}

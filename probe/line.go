@@ -60,7 +60,7 @@ func (r *run) dial(ctx context.Context, role string, s *target.Socket, instance 
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", l.name, err)
 	}
-	release, err := r.client.admit(ctx, q.url)
+	release, err := r.client.admit(ctx, q.url, false)
 	if err != nil {
 		return nil, err
 	}

@@ -334,3 +334,18 @@ func TestDelaysOverlap(t *testing.T) {
 		t.Errorf("the run took %s", took)
 	}
 }
+
+// A run that may send few requests a second takes its time, and comes to the same.
+func TestASlowRunComesToTheSame(t *testing.T) {
+	r := newLab(labFlaws{}).probe(t, Options{Only: mine}, "limits: {per_second: 4}", logoutAll)
+	if r.Verdict() != Pass {
+		t.Error(describeResults(r))
+	}
+	if rate := float64(r.Requests) / r.Ended.Sub(r.Started).Seconds(); rate > 4.1 {
+		t.Errorf("%.1f requests a second", rate)
+	}
+	r = newLab(labFlaws{noLogout: true}).probe(t, Options{Only: mine}, "limits: {per_second: 4}")
+	if verdict(r, "access-token-alive-after-logout") != Finding {
+		t.Error(describeResults(r))
+	}
+}
