@@ -127,11 +127,12 @@ func (p *page) verdicts(r *probe.Report, catalogue probe.Catalogue) {
 		name := e.Name()
 		pad := strings.Repeat(" ", max(0, width-utf8.RuneCountInString(name)))
 		first := fmt.Sprintf("  %s %s%s  ", p.paint(style, mark), name, pad)
+		indent := strings.Repeat(" ", width+6)
 		if utf8.RuneCountInString(name) > width {
 			p.WriteString(strings.TrimRight(first, " ") + "\n")
-			first = strings.Repeat(" ", width+6)
+			first, indent = "      ", "      "
 		}
-		p.wrap(first, strings.Repeat(" ", width+6), e.Text())
+		p.wrap(first, indent, e.Text())
 	}
 	if p.Verbose {
 		return

@@ -31,6 +31,7 @@ func bench(t *testing.T) *runner {
 func TestPages(t *testing.T) {
 	r := bench(t)
 	t.Run("DoWhatTheyShow", func(t *testing.T) { testShown(t, r) })
+	t.Run("WorkInCI", func(t *testing.T) { testCI(t, r) })
 	t.Run("TurnRed", func(t *testing.T) { testPlanted(t, r) })
 	t.Run("MoveNobodyOut", func(t *testing.T) { testMoving(t, r) })
 	t.Run("NameEverySettingAndMetric", func(t *testing.T) { testSettings(t, r) })

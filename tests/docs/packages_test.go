@@ -186,13 +186,17 @@ func (r *runner) source(b block, name string) ([]step, error) {
 func idle(p page) []problem {
 	var found []problem
 	for i, b := range p.blocks {
-		if len(b.info) < 2 || applications[b.info[0]] == "" {
+		if len(b.info) < 2 || applications[b.info[0]] == "" && b.info[1] != "probe" {
 			continue
 		}
-		stem := strings.TrimSuffix(filepath.Base(b.info[1]), filepath.Ext(b.info[1]))
+		name := b.info[len(b.info)-1]
+		if applications[b.info[0]] != "" {
+			name = b.info[1]
+		}
+		stem := strings.TrimSuffix(filepath.Base(name), filepath.Ext(name))
 		named := regexp.MustCompile(`\b` + regexp.QuoteMeta(stem) + `\b`)
 		if !slices.ContainsFunc(p.blocks[i+1:], func(later block) bool { return named.MatchString(later.text) }) {
-			found = append(found, problem{p.path, b.line, "no later block runs or imports " + b.info[1]})
+			found = append(found, problem{p.path, b.line, "no later block runs or imports " + name})
 		}
 	}
 	return found

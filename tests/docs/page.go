@@ -7,6 +7,7 @@
 //	```go            a whole program, built in this module and run; or, with package x_test, a test
 //	```go server     a whole program that serves, until the page ends or shows the next one
 //	```yaml [NAME]   a configuration for rescind serve, kept as NAME in the page's folder
+//	```yaml probe NAME  a description for rescind probe, kept as NAME; a later block runs it
 //	```sh app        one command: an application on port 8080, until the page ends or shows the next one
 //	```sh redis      one command: a Redis on port 6379, likewise
 //	```sh install    commands that install packages; see below
@@ -18,7 +19,8 @@
 // A comment "# → text" (in Go "// → text") behind a command, or alone on the lines
 // below it, says what its output holds; "…" stands for anything in between.
 // Ports 8470, 8080 and 6379 become free ones. A page runs in a folder of its own:
-// an empty one, the README's holds a copy of the repository.
+// an empty one; that of the README, and of a page whose commands name a path
+// beneath examples/, holds a copy of the repository.
 //
 // What "sh install" installs is there without it: the packages of this repository,
 // built as they would be published, beside those of tests/docs/package.json and of
@@ -65,6 +67,13 @@ type link struct {
 // has reports whether the page has a block of a kind.
 func (p page) has(kind string) bool {
 	return slices.ContainsFunc(p.blocks, func(b block) bool { return strings.Join(b.info, " ") == kind })
+}
+
+// mentions reports whether a block of commands has a text.
+func (p page) mentions(text string) bool {
+	return slices.ContainsFunc(p.blocks, func(b block) bool {
+		return len(b.info) > 0 && b.info[0] == "sh" && strings.Contains(b.text, text)
+	})
 }
 
 // A problem is something that the documentation gets wrong.

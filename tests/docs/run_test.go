@@ -65,7 +65,7 @@ func (r *runner) run(p page) []problem {
 		return append(found, problem{p.path, 1, err.Error()})
 	}
 	work := filepath.Join(dir, "work")
-	if p.path == "README.md" {
+	if p.path == "README.md" || p.mentions("examples/") {
 		err = copyTree(r.root, work)
 	} else {
 		err = os.Mkdir(work, 0o700)
@@ -131,6 +131,11 @@ func (r *runner) prepare(b block, name string) ([]step, error) {
 		return r.source(b, name)
 	case kind == "go", kind == "go server":
 		return r.program(b, name, kind == "go server")
+	case len(b.info) == 3 && b.info[0] == "yaml" && b.info[1] == "probe":
+		if err := os.WriteFile(name, []byte(b.text), 0o600); err != nil {
+			return nil, err
+		}
+		return []step{{line: b.line, script: "cp " + quote(name) + " " + quote(filepath.Base(b.info[2])) + "\n"}}, nil
 	case len(b.info) > 0 && b.info[0] == "yaml" && len(b.info) <= 2:
 		if err := os.WriteFile(name, []byte(b.text), 0o600); err != nil {
 			return nil, err
