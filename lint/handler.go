@@ -195,7 +195,8 @@ func (st *study) survey() {
 		f := st.fileOf[fn]
 		c := &chain{file: f, at: f, range_: fn.NameRange, answer: []*program.Function{fn}, name: fn.Name}
 		switch {
-		case st.about("logout-function", fn.Name) && st.server(fn):
+		case st.about("logout-function", fn.Name) && st.server(fn),
+			fn.Class != nil && st.about("logout-class", fn.Class.Name) && st.about("class-handler", fn.Name) && !st.client(f):
 			st.logouts = append(st.logouts, &logout{chain: *c})
 		case st.about("refresh-function", fn.Name) && st.server(fn):
 			st.refreshes = append(st.refreshes, c)

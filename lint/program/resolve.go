@@ -529,6 +529,10 @@ func (p *Program) result(n *Node, s *Scope) Value {
 	}
 	for _, f := range callee.Funcs {
 		if v := p.returned(f); v.Known() || v.Missing {
+			if len(v.Funcs) > 0 && v.Node == nil {
+				// A function that is made of others calls them: catchAsync(handler).
+				v.Funcs = append(slices.Clone(v.Funcs), p.given(n, s)...)
+			}
 			return v
 		}
 	}
@@ -537,6 +541,20 @@ func (p *Program) result(n *Node, s *Scope) Value {
 		v.Node = n
 	}
 	return v
+}
+
+// given are the functions among the arguments of a call.
+func (p *Program) given(n *Node, s *Scope) []*Function {
+	var all []*Function
+	for _, a := range n.Args {
+		switch a.Kind {
+		case Func:
+			all = append(all, a.Func)
+		case Name, Member:
+			all = append(all, p.Value(a, s).Funcs...)
+		}
+	}
+	return all
 }
 
 // returned is what a function gives back, as far as one return says it.
