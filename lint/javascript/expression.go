@@ -111,7 +111,10 @@ func (r *reader) expression(n *syntax.Node) *program.Node {
 		return r.assignment(n)
 	case "yield_expression":
 		return r.with(n, program.Return, "", parts(n)...)
-	case "regex", "jsx_text", "comment", "html_comment", "type_annotation", "type_arguments", "type_parameters", "optional_chain", "hash_bang_line":
+	case "jsx_opening_element", "jsx_self_closing_element", "jsx_attribute":
+		all := parts(n)
+		return r.with(n, program.Other, "", all[min(1, len(all)):]...) // without the name
+	case "regex", "jsx_text", "jsx_closing_element", "comment", "html_comment", "type_annotation", "type_arguments", "type_parameters", "optional_chain", "hash_bang_line":
 		return nil
 	}
 	return r.with(n, program.Other, "", parts(n)...)

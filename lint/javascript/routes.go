@@ -282,6 +282,9 @@ func (r *reader) isRouter(n *program.Node, handlers []*program.Node) bool {
 	if known, ok := r.made[name]; ok && name != "" {
 		return known
 	}
+	if clients.MatchString(name) {
+		return false
+	}
 	if len(handlers) > 0 {
 		last := handlers[len(handlers)-1]
 		if last.Kind == program.Call && len(last.Args) > 0 {
@@ -291,7 +294,7 @@ func (r *reader) isRouter(n *program.Node, handlers []*program.Node) bool {
 			return true
 		}
 	}
-	return name != "" && routers.MatchString(name) && !clients.MatchString(name)
+	return routers.MatchString(name)
 }
 
 // Hooks of Fastify that stand before a handler, in their order.
