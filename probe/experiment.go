@@ -53,6 +53,8 @@ func experiments() []experiment {
 		parallelExperiment(),
 		inFlightExperiment(),
 		socketExperiment(),
+		secondExperiment(),
+		passwordExperiment(),
 	}
 }
 

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/rescind/rescind/probe/target"
 )
@@ -93,10 +95,40 @@ func (r *run) refreshed(ctx context.Context, instance string) (before, after *se
 		return nil, nil, nil, err
 	}
 	before = s.copied()
-	if _, err := r.refresh(ctx, "refresh", s, instance); err != nil {
-		return nil, nil, nil, fmt.Errorf("refresh: %w", err)
+	for {
+		if _, err := r.refresh(ctx, "refresh", s, instance); err != nil {
+			return nil, nil, nil, fmt.Errorf("refresh: %w", err)
+		}
+		// A JWT without jti is the same text again if it is issued in the same second.
+		wait := before.born.Add(second).Sub(r.options.Now())
+		if r.rotated(before, s) || wait <= 0 || !r.countsSeconds(s) {
+			return before, s, control, nil
+		}
+		if err := r.options.Sleep(ctx, wait); err != nil {
+			return nil, nil, nil, err
+		}
 	}
-	return before, s, control, nil
+}
+
+// second is how long to wait for a clock that counts seconds to go on.
+const second = 1100 * time.Millisecond
+
+// countsSeconds reports whether one of the session's tokens is a JWT in which
+// nothing but a time differs from the next one.
+func (r *run) countsSeconds(s *session) bool {
+	values := []string{}
+	for name, value := range s.vars {
+		if own(name) {
+			values = append(values, value.Reveal())
+		}
+	}
+	for _, c := range s.jar.cookies {
+		values = append(values, c.value)
+	}
+	return slices.ContainsFunc(values, func(value string) bool {
+		t := readJWT(value)
+		return t != nil && t.claims["jti"] == nil && t.claims["iat"] != nil
+	})
 }
 
 // reuse sends a refresh token whose successor was used already. Before that, the
@@ -233,7 +265,7 @@ func beforeRefreshExperiment() experiment {
 				return nil, err
 			}
 			newer := &life{experiment: "token of before the refresh", artefact: r.together(s), route: rt, ended: logout.ended, endedAt: instance}
-			older := &life{experiment: "token of before the refresh", artefact: held, route: rt, ended: logout.ended, endedAt: instance, answers: []*answer{between}}
+			older := &life{experiment: "token of before the refresh", artefact: held, route: rt, ended: logout.ended, endedAt: instance, before: between}
 			if err := r.watch(ctx, []*life{older, newer}, r.delays[0], r.delays[len(r.delays)-1]); err != nil {
 				return nil, err
 			}

@@ -39,6 +39,8 @@ type service struct {
 	number   int
 	closers  map[string][]func() // of sockets, by session
 	locked   bool                // everybody is refused: an outage, or a lock-out
+
+	onPassword func() // called when a password has changed
 }
 
 type serviceSession struct {
@@ -127,7 +129,7 @@ func (s *service) login(w http.ResponseWriter, q *http.Request) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if in.Password == "" || s.password[in.User] != in.Password {
+	if in.Password == "" || s.locked || s.password[in.User] != in.Password {
 		s.refuse(w)
 		return
 	}
@@ -218,7 +220,7 @@ func (s *service) session(q *http.Request) (*serviceSession, string) {
 	switch {
 	case session == nil:
 	case claims["use"] == "refresh" && !s.flaws["refresh token as bearer"]:
-		s.locked = s.flaws["locks at refresh token"]
+		s.locked = s.locked || s.flaws["locks at refresh token"]
 	case s.flaws["cutoff in seconds kills the next login"] && claims["iat"].(float64) <= float64(s.cutoff[session.user]):
 	case s.flaws["cutoff in seconds spares this second"] && claims["iat"].(float64) < float64(s.cutoff[session.user]):
 	case s.flaws["client only"]:
@@ -379,7 +381,7 @@ func (s *service) logout(w http.ResponseWriter, q *http.Request) {
 		}
 	}
 	s.blocked[text] = true
-	s.locked = s.flaws["locks at logout"]
+	s.locked = s.locked || s.flaws["locks at logout"]
 	s.end(session)
 	if s.flaws["cookies"] {
 		for _, name := range []string{"access", "refresh"} {
@@ -417,6 +419,10 @@ func (s *service) logoutAll(w http.ResponseWriter, q *http.Request) {
 		s.refuse(w)
 		return
 	}
+	if s.flaws["logout everywhere does nothing"] {
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
 	s.cutoff[session.user] = time.Now().Unix()
 	if !s.flaws["cutoff in seconds kills the next login"] && !s.flaws["cutoff in seconds spares this second"] {
 		for _, other := range s.sessions {
@@ -442,8 +448,12 @@ func (s *service) changePassword(w http.ResponseWriter, q *http.Request) {
 		return
 	}
 	s.password[session.user] = in.New
+	if s.onPassword != nil {
+		s.onPassword()
+	}
+	s.locked = s.locked || s.flaws["locks at password change"]
 	for _, other := range s.sessions {
-		if other.user == session.user && other != session && !s.flaws["password change keeps sessions"] {
+		if other.user == session.user && (other != session || s.flaws["password change ends all"]) && !s.flaws["password change keeps sessions"] {
 			s.end(other)
 		}
 	}

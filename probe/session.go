@@ -58,7 +58,13 @@ func (r *run) tryLogin(ctx context.Context, user int, instance string) (*session
 	if int(r.failed.Load()) >= r.target.Limits.FailedLogins {
 		return nil, ErrFailedLogins
 	}
-	vars := r.target.Vars(r.users[user])
+	return r.loginWith(ctx, user, instance, r.target.Vars(r.users[user]))
+}
+
+// loginWith logs a user in with other variables than the description's: another
+// password. It counts failures and does not stop at their limit, because a changed
+// password has to be put back.
+func (r *run) loginWith(ctx context.Context, user int, instance string, vars target.Vars) (*session, error) {
 	for name, value := range vars {
 		if name != "user.name" { // a name is none
 			r.secrets.learn(name, value.Reveal())

@@ -1,0 +1,97 @@
+package probe
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rescind/rescind/probe/target"
+)
+
+func TestPasswordChange(t *testing.T) {
+	const check = "password-change-keeps-sessions"
+	for name, c := range map[string]struct {
+		flaws []string
+		want  Verdict
+	}{
+		"ends sessions":          {nil, Pass},
+		"keeps sessions":         {[]string{"password change keeps sessions"}, Finding},
+		"ends its own, too":      {[]string{"password change ends all"}, Pass},
+		"is refused":             {[]string{"passwords stay"}, Inconclusive},
+		"locks everybody out":    {[]string{"locks at password change"}, Inconclusive},
+		"one session for a user": {[]string{"one session"}, NotApplicable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newService(t, c.flaws...)
+			report := probed(t, bearerTarget, s, check)
+			want(t, report, check, c.want)
+			if s.locked {
+				if got := fmt.Sprint(report.Remarks); !strings.Contains(got, "the password of ada may still be") {
+					t.Errorf("not told that the password may be another: %s", got)
+				}
+				return
+			}
+			if s.password["ada"] != "first-password" {
+				t.Errorf("the password is %q: %q", s.password["ada"], report.Remarks)
+			}
+		})
+	}
+}
+
+// Whenever the run is interrupted, the password is put back.
+func TestInterruptedRunPutsThePasswordBack(t *testing.T) {
+	changed := 0
+	for at := 5 * time.Millisecond; at < 60*time.Millisecond; at += 5 * time.Millisecond {
+		s := newService(t)
+		s.onPassword = func() { changed++ }
+		described, err := target.Parse(fmt.Appendf(nil, bearerTarget, s.server.URL), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		s.onPassword = func() {
+			changed++
+			time.AfterFunc(at-5*time.Millisecond, cancel)
+		}
+		if _, err := Run(ctx, described, Options{Only: []string{"password-change-keeps-sessions"}}); err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+		if s.password["ada"] != "first-password" {
+			t.Errorf("interrupted %s after the change: the password is %q", at, s.password["ada"])
+		}
+	}
+	if changed == 0 {
+		t.Error("no run came to the change of the password")
+	}
+}
+
+func TestLoginsOfOneSecond(t *testing.T) {
+	const check = "same-second-login"
+	for name, c := range map[string]struct {
+		flaws         []string
+		before, after Verdict
+	}{
+		"a number":        {nil, Pass, Pass},
+		"kills the next":  {[]string{"cutoff in seconds kills the next login"}, Pass, Finding},
+		"spares this one": {[]string{"cutoff in seconds spares this second"}, Finding, Pass},
+		"ends nothing":    {[]string{"logout everywhere does nothing"}, NotApplicable, Pass},
+		"one session":     {[]string{"one session"}, NotApplicable, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			report := probed(t, bearerTarget, newService(t, c.flaws...), check)
+			for _, result := range report.Results {
+				verdict := c.before
+				if result.Subject == "the login of after" {
+					verdict = c.after
+				}
+				if result.Verdict != verdict {
+					t.Errorf("%s: %s, want %s: %s%s", result.Subject, result.Verdict, verdict, result.Says, result.Reason)
+				}
+			}
+		})
+	}
+}
