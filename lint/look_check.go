@@ -187,7 +187,7 @@ func (st *study) looksUp(r *reach) looked {
 	found := nothing
 	for _, s := range r.sites {
 		v := st.verdict(s)
-		if v.lookup && v.strong || v.asks {
+		if v.lookup && v.strong || v.asks || v.known && st.asksBeyond(s) {
 			return theState
 		}
 		if v.lookup {
@@ -198,6 +198,16 @@ func (st *study) looksUp(r *reach) looked {
 		return theState
 	}
 	return found
+}
+
+// asksBeyond reports that a parsed function whose name says that it looks a session
+// up, as isBlocklisted does, calls what was not read.
+func (st *study) asksBeyond(s *site) bool {
+	if !s.call() || len(s.value.Funcs) == 0 || !st.about("could-look", s.last()) {
+		return false
+	}
+	confidence, _ := st.unfollowed(st.reach(s.value.Funcs...), nil, func(verdict) bool { return false })
+	return confidence != Certain
 }
 
 // comparesState reports that a value is compared that a logout may change: a
