@@ -93,7 +93,7 @@ Inconclusive is never a pass: the target gave contradicting answers, was down, o
 	for _, flag := range []string{"check", "skip"} {
 		c.complete(cmd, flag, checkIDs()...)
 	}
-	cmd.AddCommand(c.probeChecksCommand(), c.probeSchemaCommand())
+	cmd.AddCommand(c.probeInitCommand(), c.probeChecksCommand(), c.probeSchemaCommand())
 	return cmd
 }
 

@@ -46,10 +46,15 @@ func readSecret(path string) (rescind.Secret, error) {
 	return rescind.Secret(secret), nil
 }
 
-// writeSecret writes a secret to a new file that only its owner may read, and
-// makes it durable. It never overwrites: the error wraps fs.ErrExist if there is
-// such a file.
+// writeSecret writes a secret to a new file, as writePrivate does.
 func writeSecret(path string, secret rescind.Secret) error {
+	return writePrivate(path, secret.Reveal()+"\n")
+}
+
+// writePrivate writes a new file that only its owner may read, and makes it
+// durable. It never overwrites: the error wraps fs.ErrExist if there is such a
+// file.
+func writePrivate(path, text string) error {
 	if err := privateFolder(filepath.Dir(path)); err != nil {
 		return err
 	}
@@ -59,7 +64,7 @@ func writeSecret(path string, secret rescind.Secret) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteString(secret.Reveal() + "\n")
+	_, err = f.WriteString(text)
 	err = errors.Join(err, f.Sync(), f.Close())
 	if err == nil {
 		err = os.Link(f.Name(), path) // unlike a rename it fails where there is one already

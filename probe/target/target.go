@@ -42,9 +42,14 @@ type Target struct {
 // else its login takes. Each key is a variable {{user.KEY}}.
 type User map[string]Template
 
-// Name returns how the user is called in reports: as written in the description,
-// so that a name out of the environment stays there.
-func (u User) Name() string { return string(u["name"]) }
+// Name returns how the user may be called in reports: as written in the
+// description, or nothing if it comes from the environment, where it stays.
+func (u User) Name() string {
+	if len(u["name"].Names()) > 0 {
+		return ""
+	}
+	return string(u["name"])
+}
 
 // Steps are requests that do one thing together, in this order: what an earlier
 // one finds is a variable of the later ones. Most have one step, which the YAML

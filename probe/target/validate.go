@@ -107,7 +107,7 @@ func (v *validation) users() {
 	for i, u := range t.Users {
 		key := index("users", i)
 		v.atMost(key, len(u), maxMembers)
-		if u.Name() == "" {
+		if u["name"] == "" {
 			v.wrong(key, "name is missing")
 		}
 		for name, value := range u {
@@ -119,7 +119,7 @@ func (v *validation) users() {
 			}
 		}
 	}
-	if len(t.Users) == 2 && t.Users[0].Name() == t.Users[1].Name() {
+	if len(t.Users) == 2 && t.Users[0]["name"] == t.Users[1]["name"] {
 		v.wrong("users", "both have the same name")
 	}
 }
