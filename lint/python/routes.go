@@ -98,7 +98,7 @@ func (r *reader) decorated(n *program.Node, f *program.Function) {
 		for j := range f.Params {
 			handlers = append(handlers, dependencies(f.Params[j].Default)...)
 		}
-		r.add(method, path, d.On, call.Range, append(handlers, n)...)
+		r.add(method, path, d.On, n.Range, append(handlers, n)...)
 	}
 }
 
