@@ -51,6 +51,7 @@ func newDatabase() *database {
 
 var (
 	errEnded = errors.New("does not stand")
+	errReuse = errors.New("was used before: the session has to end")
 	errDown  = errors.New("cannot be known now")
 )
 
@@ -98,15 +99,18 @@ func (d *database) put(r row) {
 	d.sessions[r.id] = r
 }
 
-// end ends sessions, but for their refreshing if that stays, and returns them.
+// end ends sessions, but for their refreshing if that stays, and returns them,
+// also those that had ended.
 func (d *database) end(refreshes bool, of func(row) bool) []row {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var ended []row
 	for id, r := range d.sessions {
-		if of(r) && !r.ended {
-			r.ended, r.refreshes = true, refreshes
-			d.sessions[id] = r
+		if of(r) {
+			if !r.ended {
+				r.ended, r.refreshes = true, refreshes
+				d.sessions[id] = r
+			}
 			r.access = maps.Clone(r.access)
 			ended = append(ended, r)
 		}
@@ -133,6 +137,28 @@ func (d *database) findRefresh(token string) (refreshRow, bool) {
 	return r, ok
 }
 
+// sessionOf finds the session that was given an access token.
+func (d *database) sessionOf(token string) string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for id, r := range d.sessions {
+		for _, given := range r.access {
+			if given.text == token {
+				return id
+			}
+		}
+	}
+	return ""
+}
+
+// used writes down what a refresh token was exchanged for.
+func (d *database) used(token string, r refreshRow, g *grant) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r.next, r.exchanged = g, time.Now()
+	d.refresh[token] = r
+}
+
 // A rotation is the rule by which refresh tokens follow each other.
 type rotation struct {
 	grace    time.Duration // see Options.Grace
@@ -141,8 +167,8 @@ type rotation struct {
 }
 
 // exchange moves a session on to its next generation, in one step, and has next
-// make the grant of it. A token of before is reuse, which ends the session; within
-// the grace it gets the same grant again.
+// make the grant of it. A token of before is reuse; within the grace it gets the
+// same grant again.
 func (d *database) exchange(token string, by rotation, next func(row) (*grant, error)) (*grant, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -155,11 +181,10 @@ func (d *database) exchange(token string, by rotation, next func(row) (*grant, e
 	case used.generation == r.generation-1 && used.next != nil && time.Since(used.exchanged) < by.grace:
 		return used.next, nil
 	default:
-		if !by.tolerant {
-			r.ended, r.refreshes = true, false
-			d.sessions[r.id] = r
+		if by.tolerant {
+			return nil, errEnded
 		}
-		return nil, errEnded
+		return nil, errReuse
 	}
 	if r.ended { // whoever refreshes has a new one
 		d.sessions[r.id] = row{id: r.id, user: r.user, ended: true}
@@ -173,7 +198,7 @@ func (d *database) exchange(token string, by rotation, next func(row) (*grant, e
 	d.sessions[r.id] = r
 	used.next, used.exchanged = g, time.Now()
 	d.refresh[token] = used
-	d.given(r, g)
+	d.given(r, g) // last: the new token may be the same text
 	return g, nil
 }
 

@@ -32,6 +32,7 @@ func (a *Notes) Describe(parts ...string) string {
 		line("identity: {request: GET /api/me, find: {json: /subject}}")
 	}
 	line("logout: {request: POST /logout}")
+	var sockets []string
 	for _, part := range parts {
 		switch part {
 		case "refresh":
@@ -41,12 +42,15 @@ func (a *Notes) Describe(parts ...string) string {
 		case "change_password":
 			line("change_password: {request: POST /password, json: {old: '{{user.password}}', new: '{{user.new_password}}'}}")
 		case "websocket":
-			line("sockets: [{websocket: /socket, send: ping, every: 50ms}]")
+			sockets = append(sockets, "{websocket: /socket, send: ping, every: 50ms}")
 		case "sse":
-			line("sockets: [{sse: /events}]")
+			sockets = append(sockets, "{sse: /events}")
 		default:
 			line("%s", part)
 		}
+	}
+	if sockets != nil {
+		line("sockets: [%s]", strings.Join(sockets, ", "))
 	}
 	return b.String()
 }

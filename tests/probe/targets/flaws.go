@@ -48,7 +48,7 @@ func rotations() []Plant {
 			},
 		}, {
 			Name: "rotated-refresh-token-accepted", Parts: refresh, Flaw: func(o *Options) { o.RotatedAccepted = true },
-			Finds: []string{"old-refresh-token-accepted", "refresh-reuse-ends-family"},
+			Finds: []string{"old-refresh-token-accepted"},
 			Shows: func(t testing.TB, a *Notes) bool {
 				v := a.Login(t, "ada")
 				_, ok := v.Renew(t)
@@ -68,7 +68,7 @@ func rotations() []Plant {
 		}, {
 			Name: "access-token-of-before-a-refresh", Sound: Options{Blocklist: &Blocklist{}}, Parts: refresh,
 			Flaw:  func(o *Options) { o.ForgetsEarlier = true },
-			Finds: []string{"access-token-of-before-refresh-alive-after-logout"},
+			Finds: []string{"access-token-of-before-refresh-alive-after-logout"}, May: []string{"refresh-races-logout", "parallel-refreshes"},
 			Shows: func(t testing.TB, a *Notes) bool {
 				v := a.Login(t, "ada")
 				next, _ := v.Renew(t)
@@ -163,8 +163,11 @@ func hygiene() []Plant {
 				return v.In(t)
 			},
 		}, {
-			Name: "token-without-id", Flaw: func(o *Options) { o.WithoutID = true }, Finds: []string{"token-without-id"},
-			Shows: func(t testing.TB, a *Notes) bool { return says(t, a.Login(t, "ada").Access)["jti"] == nil },
+			Name: "token-without-id", Sound: Options{Blocklist: &Blocklist{}}, Flaw: func(o *Options) { o.WithoutID = true },
+			Finds: []string{"token-without-id", "access-token-alive-after-logout"},
+			Shows: func(t testing.TB, a *Notes) bool {
+				return says(t, a.Login(t, "ada").Access)["jti"] == nil && ended(t, a)
+			},
 		}, {
 			Name: "token-without-end", Flaw: func(o *Options) { o.Eternal = true }, Finds: []string{"token-lifetime"},
 			Shows: func(t testing.TB, a *Notes) bool { return says(t, a.Login(t, "ada").Access)["exp"] == nil },
@@ -192,7 +195,7 @@ func hygiene() []Plant {
 				return a.Login(t, "ada").Call(t, "GET", "/api/me", nil).Header.Get("Cache-Control") == ""
 			},
 		}, {
-			Name: "browser-keeps-its-data", Sound: Options{Cookies: true}, Flaw: func(o *Options) { o.Remains = true }, Finds: []string{"clear-site-data"},
+			Name: "browser-keeps-its-data", Sound: Options{Cookies: true}, Flaw: func(o *Options) { o.Remains = true }, Notes: []string{"clear-site-data"},
 			Shows: func(t testing.TB, a *Notes) bool {
 				return a.Login(t, "ada").Call(t, "POST", "/logout", nil).Header.Get("Clear-Site-Data") == ""
 			},

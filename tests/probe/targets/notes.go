@@ -39,6 +39,7 @@ type Options struct {
 	Form      bool          // so it is, and the login is an HTML form with a token against forgery, which redirects
 	Blocklist *Blocklist    // access tokens stand unless they are on it; nil: if their session does
 	Cutoff    Cutoff        // what "logout everywhere" writes down
+	Repeats   bool          // what a session is given twice within a second is the same text
 	Takes     time.Duration // how long a refresh, or a request of a cookie, works between reading and writing
 	Answers   Answers       // what the protected routes look like
 	Trouble   Trouble       // what every route may do now and then
@@ -104,6 +105,8 @@ type Notes struct {
 	sockets   *hub
 	instances []*instance
 	requests  atomic.Int64
+
+	given sync.Map // of grant, by session and second, if it repeats itself
 
 	refreshing sync.Mutex // of those that write back what they have read: one after the other
 }

@@ -2,6 +2,7 @@ package targets
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"html"
 	"net/http"
@@ -98,6 +99,10 @@ func (i *instance) refresh(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	g, err := i.renew(body.RefreshToken)
+	if used, known := i.db.findRefresh(body.RefreshToken); known && errors.Is(err, errReuse) {
+		reused := i.db.end(false, func(s row) bool { return s.id == used.session })
+		err = errors.Join(err, i.end(r.Context(), reused, "", claims{}))
+	}
 	if err != nil {
 		reply(w, http.StatusUnauthorized, map[string]string{"error": "log in again"})
 		return
@@ -122,20 +127,19 @@ func (i *instance) renew(token string) (*grant, error) {
 	if err != nil {
 		return nil, err
 	}
-	if used.generation != s.generation {
-		i.db.end(false, func(r row) bool { return r.id == s.id })
-		return nil, errEnded
+	if used.next != nil {
+		return nil, errReuse
 	}
 	time.Sleep(i.Takes)
-	s.generation++
 	g, err := i.grant(s)
 	if err != nil {
 		return nil, err
 	}
-	if now, err := i.db.get(s.id); i.RevivesByRefresh || err == nil && now.generation <= s.generation {
+	if i.RevivesByRefresh {
 		i.db.put(s)
 	}
 	i.db.issue(s, g)
+	i.db.used(token, used, g)
 	return g, nil
 }
 

@@ -1,0 +1,128 @@
+package probe_test
+
+import (
+	"runtime/metrics"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rescind/rescind/probe"
+	"github.com/rescind/rescind/tests/probe/targets"
+)
+
+// A run against a server that means harm may take so long, have so much on the
+// heap together with all that go on beside it and with the servers, and read so
+// much of one answer, which is what the description allows and what the kernel
+// holds on the way.
+const (
+	mostTime   = 60 * time.Second
+	mostHeap   = 256 << 20
+	mostAnswer = 64<<10 + 16<<20
+)
+
+// does what it is told, but for what it does at logout: the tokens live on.
+var lies = []string{"redirects-away-at-logout", "endless-body-at-logout"}
+
+// TestHostileTargetsAreSurvived expects of each that the run ends, soon and small,
+// that no host is contacted that was not named, and that nothing has passed.
+func TestHostileTargetsAreSurvived(t *testing.T) {
+	hostiles := targets.Hostiles()
+	type outcome struct {
+		trap   *targets.Trap
+		report *probe.Report
+		err    error
+		took   time.Duration
+	}
+	outcomes := make([]outcome, len(hostiles))
+	heap := peak(t)
+	slots := make(chan struct{}, atOnce)
+	var wg sync.WaitGroup
+	for n, h := range hostiles {
+		o := &outcomes[n]
+		o.trap = h.Spring(t)
+		description := o.trap.Describe("refresh", "logout_all", short, "limits: {timeout: 400ms, body: 64KiB, requests: 800}")
+		wg.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			began := time.Now()
+			o.report, o.err = try(t.Context(), description, probe.Options{})
+			o.took = time.Since(began)
+		})
+	}
+	wg.Wait()
+	if most := heap(); most > mostHeap {
+		t.Errorf("there were %d MB on the heap", most>>20)
+	} else {
+		t.Logf("at most %d MB on the heap", most>>20)
+	}
+	for n, h := range hostiles {
+		t.Run(h.Name, func(t *testing.T) {
+			o := &outcomes[n]
+			if o.err != nil {
+				t.Fatal(o.err)
+			}
+			if o.report.Verdict() != probe.Inconclusive && !slices.Contains(lies, h.Name) || o.report.Verdict() == probe.Pass {
+				t.Errorf("%s\n%s", o.report.Verdict(), table(o.report))
+			}
+			if o.took > mostTime {
+				t.Errorf("it took %s", o.took)
+			}
+			if o.trap.Strange.Load() != 0 {
+				t.Error("a host was contacted that nobody named")
+			}
+			if answers := o.trap.Sprung.Load() - int64(h.After); answers < 1 {
+				t.Error("the trap was not sprung")
+			} else if each := o.trap.Written.Load() / answers; each > mostAnswer {
+				t.Errorf("%d bytes of an answer went out", each)
+			}
+			if strings.Contains(table(o.report), "X-Injected") {
+				t.Error("what the server sent stands in the report as it was")
+			}
+		})
+	}
+}
+
+// peak measures the heap until its result is called, which says the most.
+func peak(t *testing.T) func() uint64 {
+	over, most := make(chan struct{}), make(chan uint64)
+	go func() {
+		var highest uint64
+		sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+		for {
+			select {
+			case <-over:
+				most <- highest
+				return
+			case <-time.After(10 * time.Millisecond):
+				metrics.Read(sample)
+				highest = max(highest, sample[0].Value.Uint64())
+			}
+		}
+	}()
+	return func() uint64 {
+		close(over)
+		return <-most
+	}
+}
+
+// TestTroubleIsNeverAPass is about targets that refuse for reasons of their own.
+func TestTroubleIsNeverAPass(t *testing.T) {
+	for name, trouble := range map[string]targets.Trouble{
+		"flaky":   {Every: 7},
+		"limited": {Limit: 40},
+		"locked":  {Locks: 6},
+	} {
+		for form, forgets := range map[string]bool{"broken": true, "sound": false} {
+			t.Run(name+"/"+form, func(t *testing.T) {
+				t.Parallel()
+				a := targets.Start(t, targets.Options{Trouble: trouble, LogoutForgets: forgets})
+				report := run(t, a.Describe("refresh", "logout_all", short), probe.Options{})
+				if v := report.Verdict(); v == probe.Pass || v == probe.Finding && !forgets {
+					t.Errorf("%s\n%s", v, table(report))
+				}
+			})
+		}
+	}
+}
