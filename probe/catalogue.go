@@ -3,6 +3,7 @@ package probe
 import (
 	_ "embed"
 	"fmt"
+	"sync"
 
 	"github.com/goccy/go-yaml"
 )
@@ -26,14 +27,18 @@ type Requirement struct {
 	About string // what it asks for, in our words
 }
 
-// Checks returns the catalogue. Each call makes a new one, which may be changed.
-func Checks() Catalogue {
+// Checks returns the catalogue. It is one and the same for all; nobody may change
+// it.
+func Checks() Catalogue { return parsed() }
+
+// parsed reads the catalogue once, when it is first asked for: it takes 5 ms.
+var parsed = sync.OnceValue(func() Catalogue {
 	var c Catalogue
 	if err := yaml.UnmarshalWithOptions(catalogue, &c, yaml.Strict()); err != nil {
 		panic(fmt.Sprintf("probe: the catalogue that is built in does not parse: %v", err)) // a test parses it
 	}
 	return c
-}
+})
 
 // Find returns the check with an id. One that the catalogue does not have gets
 // its id for a title, so that a report is never without one.
