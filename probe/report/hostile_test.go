@@ -23,10 +23,14 @@ import (
 	"github.com/rescind/rescind/probe"
 )
 
-// filled is a report with the text in every string, and two of every slice.
-func filled(text string) *probe.Report {
-	r := &probe.Report{}
-	fill(reflect.ValueOf(r).Elem(), text)
+// filled is a report with one of the texts in every string, in turn, and two of
+// every slice.
+func filled(texts ...string) *probe.Report {
+	r, i := &probe.Report{}, 0
+	fill(reflect.ValueOf(r).Elem(), func() string {
+		i++
+		return texts[i%len(texts)]
+	})
 	for i := range r.Results {
 		r.Results[i].Lives = []int{0, 1}
 		r.Results[i].Verdict = []probe.Verdict{probe.Finding, probe.Inconclusive}[i]
@@ -39,10 +43,10 @@ func filled(text string) *probe.Report {
 	return r
 }
 
-func fill(v reflect.Value, text string) {
+func fill(v reflect.Value, text func() string) {
 	switch v.Kind() {
 	case reflect.String:
-		v.SetString(text)
+		v.SetString(text())
 	case reflect.Int, reflect.Int64:
 		v.SetInt(200)
 	case reflect.Bool:
@@ -84,7 +88,8 @@ func TestNoTokenInAnyReport(t *testing.T) {
 	}, " ")
 	var all []string
 	pieces := map[string]string{} // of 12 characters, and of which token
-	for kind, token := range tokens {
+	for _, kind := range slices.Sorted(maps.Keys(tokens)) {
+		token := tokens[kind]
 		all = append(all, fmt.Sprintf(forms, token))
 		for i := range len(token) - pieceOf + 1 {
 			pieces[token[i:i+pieceOf]] = kind
@@ -92,7 +97,7 @@ func TestNoTokenInAnyReport(t *testing.T) {
 	}
 	for name, write := range writers() {
 		var out bytes.Buffer
-		if err := write(&out, filled(strings.Join(all, " "))); err != nil {
+		if err := write(&out, filled(all...)); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
 		for _, piece := range leaks(out.String(), pieces) {

@@ -170,3 +170,46 @@ func TestInconclusiveIsNeverAPass(t *testing.T) {
 		t.Errorf("a report with findings: exit code %d", code)
 	}
 }
+
+func TestDescriptionsAreNamedFromTheRepository(t *testing.T) {
+	for path, want := range map[string]string{
+		"": "probe.yaml", "ci/notes.yaml": "ci/notes.yaml", "./ci/../notes.yaml": "notes.yaml", "/srv/secret-project/notes.yaml": "notes.yaml", "../other/notes.yaml": "notes.yaml",
+	} {
+		if got := inRepository(path); got != want {
+			t.Errorf("%q became %q, want %q", path, got, want)
+		}
+	}
+}
+
+// On a terminal there is one line, which goes away; elsewhere one line for each
+// experiment.
+func TestMeter(t *testing.T) {
+	steps := []probe.Progress{
+		{Experiment: "logout", Requests: 12, Left: 3},
+		{Experiment: "logout\x1b[2J\n", Ended: true, Results: sample().Results, Requests: 40, Left: 2},
+		{Experiment: "hygiene", Ended: true, Requests: 41, Left: 1},
+	}
+	show := func(live bool) string {
+		var out bytes.Buffer
+		m := NewMeter(&out, Terminal{Width: 40}, live)
+		for _, step := range steps {
+			m.Show(step)
+		}
+		m.Clear()
+		m.Clear()
+		return out.String()
+	}
+	if got, want := show(false), "logout\\x1b[2J\\x0a: 5 findings, 1 inconclusive, 3 passed, 1 note, 2 not applicable\nhygiene: done\n"; got != want {
+		t.Errorf("elsewhere:\n%q, want\n%q", got, want)
+	}
+	got := show(true)
+	lines := strings.Split(got, "\r\x1b[K")
+	if len(lines) != len(steps)+2 || lines[0] != "" || lines[len(lines)-1] != "" {
+		t.Fatalf("on a terminal: %q", got)
+	}
+	for _, line := range lines {
+		if len([]rune(line)) > 39 || strings.ContainsAny(line, "\n\r\x1b") {
+			t.Errorf("on a terminal: %q", line)
+		}
+	}
+}

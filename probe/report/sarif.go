@@ -3,6 +3,7 @@ package report
 import (
 	"cmp"
 	"io"
+	"path/filepath"
 	"strings"
 
 	"github.com/rescind/rescind/probe"
@@ -27,7 +28,7 @@ func SARIF(w io.Writer, r *probe.Report, about About) error {
 		out.Rules = append(out.Rules, ruleOf(check))
 	}
 	for _, e := range entries(r, catalogue, probe.Finding) {
-		out.Results = append(out.Results, resultOf(e, r, cmp.Or(about.File, "rescind-probe.yaml")))
+		out.Results = append(out.Results, resultOf(e, r, inRepository(about.File)))
 	}
 	for _, e := range entries(r, catalogue, probe.Inconclusive) {
 		text := "inconclusive: " + e.Text()
@@ -43,6 +44,19 @@ func SARIF(w io.Writer, r *probe.Report, about About) error {
 		out.Invocation.Notices = append(out.Invocation.Notices, sarif.Notice{Message: remark})
 	}
 	return out.Write(w)
+}
+
+// inRepository is a path as code scanning knows it. One that leads elsewhere gives
+// no more than its name: where it is on this machine concerns nobody.
+func inRepository(path string) string {
+	switch path = filepath.ToSlash(filepath.Clean(path)); {
+	case path == ".":
+		return "probe.yaml" // derived, and never written
+	case filepath.IsLocal(path):
+		return path
+	default:
+		return filepath.Base(path)
+	}
 }
 
 func ruleOf(c probe.Check) sarif.Rule {
