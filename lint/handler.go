@@ -183,6 +183,7 @@ func (st *study) survey() {
 			}
 		}
 	}
+	st.events(taken)
 	var roots []*program.Function
 	for _, l := range st.logouts {
 		roots = append(roots, l.all()...)
@@ -204,6 +205,29 @@ func (st *study) survey() {
 	}
 	for _, l := range st.logouts {
 		l.reach = st.reach(l.all()...)
+	}
+}
+
+// events are the handlers of a socket's messages: socket.on("logout", …).
+func (st *study) events(taken map[*program.Function]bool) {
+	for _, s := range st.sites {
+		if !s.call() || s.last() != "on" || len(s.written) < 2 || len(s.node.Args) < 2 || s.node.Args[0].Kind != program.String ||
+			!st.about("socket", s.written[len(s.written)-2]) {
+			continue
+		}
+		name := s.node.Args[0].Text
+		before, answer, calls := st.handlers(s.node.Args[1:], s.scope.File)
+		c := chain{
+			route: &program.Route{Method: "ON", Path: name, Range: s.node.Range}, file: s.scope.File, at: s.scope.File, range_: s.node.Range,
+			before: before, answer: answer, calls: calls, name: "the message " + name,
+		}
+		st.chains = append(st.chains, &c)
+		for _, fn := range answer {
+			taken[fn] = true
+		}
+		if st.about("logout-function", name) {
+			st.logouts = append(st.logouts, &logout{chain: c})
+		}
 	}
 }
 

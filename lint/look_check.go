@@ -1,6 +1,7 @@
 package lint
 
 import (
+	"path"
 	"slices"
 	"strings"
 
@@ -126,7 +127,8 @@ func (st *study) isRefresh(c *chain) bool {
 // other reports that names at a verification say that it lets no request pass: the
 // function's, the key's.
 func (st *study) other(verify *site, fn *program.Function) bool {
-	if st.about("other-purpose", owner(fn)) {
+	file := path.Base(verify.scope.File.Path)
+	if st.about("other-purpose", owner(fn)) || st.about("other-file", strings.TrimSuffix(file, path.Ext(file))) {
 		return true
 	}
 	return slices.ContainsFunc(words(verify.node), func(w string) bool { return st.about("other-purpose", w) })
@@ -150,6 +152,9 @@ func (st *study) guardLike(f *program.Function) bool {
 	}
 	if st.about("guard", f.Name) && len(f.Params) > 0 {
 		for _, p := range f.Params {
+			if p.Type == "context.Context" {
+				continue
+			}
 			if st.about("request", p.Name) || st.about("pass", p.Name) || st.about("request-type", p.Type) || p.Default != nil && st.dependency(p.Default) {
 				return true
 			}
@@ -194,10 +199,23 @@ func (st *study) looksUp(r *reach) looked {
 			found = theUser
 		}
 	}
-	if found == theUser && st.comparesState(r) {
+	if found == theUser && (st.comparesState(r) || st.usersKey(r)) {
 		return theState
 	}
 	return found
+}
+
+// usersKey reports that the key of the signature comes out of the user's record: a
+// logout may change it.
+func (st *study) usersKey(r *reach) bool {
+	return slices.ContainsFunc(r.sites, func(s *site) bool {
+		if st.about("users-key", strings.Join(s.written, ".")) {
+			return true
+		}
+		return st.verdict(s).verify != nil && slices.ContainsFunc(s.node.Args, func(a *program.Node) bool {
+			return st.about("users-key", strings.Join(program.Written(a), "."))
+		})
+	})
 }
 
 // asksBeyond reports that a parsed function whose name says that it looks a session

@@ -16,11 +16,9 @@ func commentPromisesExpiry(st *study) {
 				continue
 			}
 			if l := st.logoutNear(f, c.Range); l != nil {
-				confidence := Likely
-				if st.first(l.reach, l.calls, effective) != nil {
-					confidence = Possible
+				if st.first(l.reach, l.calls, effective) == nil {
+					st.emit(st.finding(f, c.Range, Likely, "default", l.name))
 				}
-				st.emit(st.finding(f, c.Range, confidence, "default", l.name))
 			}
 		}
 	}

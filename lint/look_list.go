@@ -147,7 +147,7 @@ func blocklistLoaderMissing(st *study) {
 	for _, s := range made {
 		confidence := Certain
 		if len(loaders) > 0 {
-			confidence = Possible // that of another application, or imports that were not understood
+			confidence = Likely // that of another application, or imports that were not understood
 		}
 		if !slices.ContainsFunc(loaders, func(f *program.File) bool { return st.program.Together(f, s.scope.File) }) {
 			st.emit(st.finding(s.scope.File, s.node.Range, confidence, "default", s.name()))
@@ -158,13 +158,13 @@ func blocklistLoaderMissing(st *study) {
 // blocklistInMemory: messages: default.
 func blocklistInMemory(st *study) {
 	for _, l := range st.logouts {
-		durable := st.first(l.reach, l.calls, func(_ *site, v verdict) bool { return v.effect && !v.memory })
+		durable := st.first(l.reach, l.calls, func(_ *site, v verdict) bool { return v.effect && !v.memory || v.suspect || v.missing })
 		if durable != nil {
 			continue // what is in memory may be a copy
 		}
 		for _, s := range l.reach.sites {
 			v := st.verdict(s)
-			if !v.memory || !v.effect {
+			if !v.memory || !v.effect || st.takesOut(s) {
 				continue
 			}
 			confidence := Likely
@@ -176,6 +176,21 @@ func blocklistInMemory(st *study) {
 			st.emit(f)
 		}
 	}
+}
+
+// takesOut reports that a write only removes something: from a list of what stands,
+// where another process, which does not have it, refuses.
+func (st *study) takesOut(s *site) bool {
+	if st.blocks(s) {
+		return false
+	}
+	switch s.node.Kind {
+	case program.Operator:
+		return true
+	case program.Assign:
+		return s.node.On.Kind == program.Name
+	}
+	return st.about("takes-out", s.last())
 }
 
 // readByGuards reports that what a logout writes in memory is what a check reads.

@@ -207,6 +207,9 @@ func (st *study) droppedErrors(fn *program.Function, block *program.Node, s *pro
 			continue
 		}
 		if last.Text == "_" {
+			if v := st.verdict(look); !v.lookup && !v.asks && !st.about("revoked-function", look.last()) {
+				continue // who else it calls may have looked at it
+			}
 			st.emit(st.finding(s.File, n.Range, Likely, "ignored", look.name()))
 			continue
 		}
@@ -264,36 +267,87 @@ func errorTest(n *program.Node, name string) string {
 	return ""
 }
 
-// logoutSwallowsErrors: messages: default.
+// logoutSwallowsErrors: messages: default, dropped.
 func logoutSwallowsErrors(st *study) {
-	for _, l := range st.logouts {
-		for _, fn := range l.reach.funcs {
-			st.program.Each(fn, func(n *program.Node, s *program.Scope) bool {
-				if n.Kind == program.Func || n.Kind == program.Type {
-					return false
-				}
-				if n.Kind == program.Try {
-					effect := st.holdsEffect(n.Then, s)
-					for _, c := range n.Args {
-						if effect != nil && c.Then != nil && !st.tells(c.Then, s) {
-							f := st.finding(s.File, c.Range, Likely, "default")
-							st.step(f, effect, "when this fails, the user is told that all is well")
-							st.emit(f)
-						}
+	seen := map[*program.Function]bool{}
+	look := func(fn *program.Function) {
+		if seen[fn] {
+			return
+		}
+		seen[fn] = true
+		st.program.Each(fn, func(n *program.Node, s *program.Scope) bool {
+			switch n.Kind {
+			case program.Func, program.Type:
+				return false
+			case program.Try:
+				effect := st.holdsEffect(n.Then, s)
+				for _, c := range n.Args {
+					if effect != nil && c.Then != nil && !st.tells(c.Then, s) {
+						f := st.finding(s.File, c.Range, Likely, "default")
+						st.step(f, effect, "when this fails, the user is told that all is well")
+						st.emit(f)
 					}
 				}
-				return true
-			})
+			case program.Block:
+				st.droppedEffects(n, s)
+			}
+			return true
+		})
+	}
+	for _, l := range st.logouts {
+		for _, fn := range l.reach.funcs {
+			look(fn)
+		}
+	}
+	for _, fn := range st.program.Functions {
+		if fn.Name != "" && st.about("revokes", fn.Name) && !st.client(st.fileOf[fn]) {
+			look(fn)
 		}
 	}
 }
 
+// droppedEffects finds, in Go, effects whose error goes nowhere, or into the log.
+func (st *study) droppedEffects(block *program.Node, s *program.Scope) {
+	if s.File.Language != program.Go {
+		return
+	}
+	for i, n := range block.Args {
+		if n.Kind != program.Assign || n.On == nil || len(n.Args) == 0 || n.Args[0].Kind != program.Call {
+			continue
+		}
+		target := n.On
+		if target.Kind == program.List && len(target.Args) > 0 {
+			target = target.Args[len(target.Args)-1]
+		}
+		effect := st.holdsEffect(n.Args[0], s)
+		if effect == nil || target.Kind != program.Name {
+			continue
+		}
+		if target.Text == "_" {
+			st.emit(st.finding(s.File, n.Range, Likely, "dropped", effect.name()))
+			continue
+		}
+		if i+1 < len(block.Args) && block.Args[i+1].Kind == program.If && errorTest(block.Args[i+1].On, target.Text) == "!=" && !st.tells(block.Args[i+1].Then, s) {
+			f := st.finding(s.File, n.Range, Likely, "default")
+			st.step(f, effect, "when this fails, the user is told that all is well")
+			st.emit(f)
+		}
+	}
+}
+
+// holdsEffect returns what ends a session within some code, or what it calls.
 func (st *study) holdsEffect(n *program.Node, s *program.Scope) *site {
+	ends := func(_ *site, v verdict) bool { return v.effect && !v.memory }
 	for _, x := range st.own[s.Func] {
-		if n.Range.Contains(x.node.Range) {
-			if v := st.verdict(x); v.effect && !v.memory {
-				return x
-			}
+		if n == nil || !n.Range.Contains(x.node.Range) {
+			continue
+		}
+		v := st.verdict(x)
+		if v.effect && !v.memory || v.suspect && st.about("revokes", x.last()) {
+			return x
+		}
+		if len(x.value.Funcs) > 0 && st.first(st.reach(x.value.Funcs...), nil, ends) != nil {
+			return x
 		}
 	}
 	return nil

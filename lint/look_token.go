@@ -2,6 +2,7 @@ package lint
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/rescind/rescind/lint/program"
 )
@@ -49,8 +50,13 @@ func (st *study) claimMissing(claim string, expiry bool) {
 func (st *study) adds(fn *program.Function, claim string) bool {
 	found := false
 	program.Walk(fn.Body, func(n *program.Node) bool {
-		if n.Kind == program.Assign || n.Kind == program.Call {
-			found = found || n.On != nil && n.On.Kind == program.Member && st.about(claim, n.On.Text)
+		if (n.Kind == program.Assign || n.Kind == program.Call) && n.On != nil {
+			switch n.On.Kind {
+			case program.Member:
+				found = found || st.about(claim, n.On.Text)
+			case program.Index: // claims[expiryField]
+				found = found || slices.ContainsFunc(n.On.Args, func(a *program.Node) bool { return st.about(claim, last(program.Written(a))) })
+			}
 		}
 		return !found
 	})
@@ -71,6 +77,13 @@ func (st *study) says(fn *program.Function, claim string) bool {
 	return found
 }
 
+func last(names []string) string {
+	if len(names) == 0 {
+		return ""
+	}
+	return names[len(names)-1]
+}
+
 // contents looks into what is signed: whether all of it is known, and whether the
 // claim is there.
 func (st *study) contents(s *site, claim string) (known, has bool) {
@@ -84,7 +97,7 @@ func (st *study) contents(s *site, claim string) (known, has bool) {
 		case program.Object:
 			for i := range n.Fields {
 				f := &n.Fields[i]
-				if st.about(claim, f.Key) {
+				if st.about(claim, f.Key) || claim == "token-id" && f.Value != nil && st.about("random", strings.Join(program.Written(f.Value), ".")) {
 					has = true
 					return
 				}

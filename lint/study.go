@@ -64,10 +64,7 @@ func (s *site) name() string {
 
 // last is the last name of what is called, in lower case.
 func (s *site) last() string {
-	if len(s.written) == 0 {
-		return ""
-	}
-	return s.written[len(s.written)-1]
+	return last(s.written)
 }
 
 // says reports whether a constant text among the arguments matches, or, of a call

@@ -113,6 +113,9 @@ func (st *study) judge(s *site) verdict {
 		return v // it makes an object, and the name is that of a class
 	}
 	v.suspect = st.about("could-end", name)
+	if v.suspect && st.about("revokes", s.fn().Name) {
+		return verdict{effect: true} // how it does what it is called for was not read
+	}
 	v.asks = st.about("could-look", name)
 	return v
 }

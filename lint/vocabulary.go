@@ -228,7 +228,7 @@ func (e *entry) matches(s *site, imports map[string]bool) bool {
 // find returns the most specific entry of a set that matches, nil without.
 func (st *study) find(set string, s *site) *entry {
 	vocabulary := st.rules.vocabularies[s.scope.File.Language]
-	if vocabulary == nil {
+	if vocabulary == nil || !s.call() && set != setMemory {
 		return nil
 	}
 	list := vocabulary.sets[set]
