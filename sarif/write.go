@@ -1,14 +1,17 @@
 package sarif
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	v210 "github.com/owenrumney/go-sarif/v3/pkg/report/v210/sarif"
@@ -60,7 +63,46 @@ func (l *Log) Write(w io.Writer) error {
 	}
 	run.AddInvocation(invocation(l.Invocation, notices, rules))
 
-	return v210.NewReport().AddRun(run).PrettyWrite(w)
+	return write(w, v210.NewReport().AddRun(run))
+}
+
+// write leaves out what the library writes for "nothing": empty lists and objects,
+// and -1 for an index. They are most of a large file, and some readers complain.
+func write(w io.Writer, report *v210.Report) error {
+	text, err := json.Marshal(report)
+	if err != nil {
+		return fmt.Errorf("sarif: %w", err)
+	}
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.UseNumber()
+	var document any
+	if err := decoder.Decode(&document); err != nil {
+		return fmt.Errorf("sarif: %w", err)
+	}
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(lean(document))
+}
+
+func lean(value any) any {
+	switch value := value.(type) {
+	case []any:
+		for i := range value {
+			value[i] = lean(value[i])
+		}
+	case map[string]any:
+		for key, member := range value {
+			member = lean(member)
+			value[key] = member
+			list, isList := member.([]any)
+			object, isObject := member.(map[string]any)
+			// A run without results would say that nothing was examined (3.14.23).
+			if isList && len(list) == 0 && key != "results" || isObject && len(object) == 0 || member == json.Number("-1") {
+				delete(value, key)
+			}
+		}
+	}
+	return value
 }
 
 var worst = []Severity{Critical, High, Medium, Low, Info}
@@ -69,12 +111,10 @@ var worst = []Severity{Critical, High, Medium, Low, Info}
 type taxonomies struct{ cwe, asvs []string }
 
 func (t *taxonomies) rule(r Rule) *v210.ReportingDescriptor {
-	d := v210.NewRule(r.ID).WithName(r.ID).WithDescription(short(r.Title)).
+	d := v210.NewRule(r.ID).WithName(pascal(r.ID)).WithDescription(short(r.Title)).
 		WithFullDescription(v210.NewMultiformatMessageString().WithText(short(cmp.Or(r.Description, r.Title)))).
 		WithDefaultConfiguration(v210.NewReportingConfiguration().WithLevel(r.Severity.Level()))
-	if r.Help != "" {
-		d.WithMarkdownHelp(valid(r.Help))
-	}
+	d.WithMarkdownHelp(valid(cmp.Or(r.Help, r.Description, r.Title, r.ID))) // GitHub wants one
 	if r.HelpURI != "" {
 		d.WithHelpURI(r.HelpURI)
 	}
@@ -99,6 +139,19 @@ func (t *taxonomies) rule(r Rule) *v210.ReportingDescriptor {
 		bag.Add("security-severity", score)
 	}
 	return d.WithProperties(bag)
+}
+
+// pascal is an id as the name of a rule: "death-is-late" becomes "DeathIsLate".
+func pascal(id string) string {
+	var b strings.Builder
+	for word := range strings.SplitSeq(id, "-") {
+		first, size := utf8.DecodeRuneInString(word)
+		if size > 0 {
+			b.WriteRune(unicode.ToUpper(first))
+			b.WriteString(word[size:])
+		}
+	}
+	return b.String()
 }
 
 func relationship(id, component string) *v210.ReportingDescriptorRelationship {

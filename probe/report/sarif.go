@@ -71,7 +71,7 @@ func ruleOf(c probe.Check) sarif.Rule {
 }
 
 func resultOf(e entry, r *probe.Report, file string) sarif.Result {
-	at := sarif.Location{Path: file}
+	at := sarif.Location{Path: file, Range: sarif.Range{StartLine: 1}}
 	out := sarif.Result{
 		Rule: e.Check, Message: e.Of.Title + ": " + e.Says, Locations: []sarif.Location{at},
 		Fingerprint: []string{r.Name, e.Subject},
@@ -91,7 +91,7 @@ func resultOf(e entry, r *probe.Report, file string) sarif.Result {
 		out.Properties["lives"] = fates
 	}
 	for _, x := range e.Evidence {
-		out.Steps = append(out.Steps, sarif.Location{Path: file, Name: x.Request.Method + " " + x.Request.URL, Message: sentence(x)})
+		out.Steps = append(out.Steps, sarif.Location{Path: file, Range: at.Range, Name: x.Request.Method + " " + x.Request.URL, Message: sentence(x)})
 	}
 	if x := e.Shown(); x != nil {
 		out.Locations[0].Name = x.Request.Method + " " + x.Request.URL
