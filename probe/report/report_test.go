@@ -158,6 +158,16 @@ func TestInconclusiveIsNeverAPass(t *testing.T) {
 		if ExitCode(r) != 3 || headline(r) == headline(&probe.Report{Results: r.Results[:1]}) {
 			t.Errorf("exit code %d, %q", ExitCode(r), headline(r))
 		}
+		var xml, sarif bytes.Buffer
+		if err := errors.Join(JUnit(&xml, r, About{}), SARIF(&sarif, r, About{})); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(xml.String(), "<error ") {
+			t.Errorf("no error in JUnit:\n%s", xml.String())
+		}
+		if !strings.Contains(sarif.String(), `"toolExecutionNotifications"`) || strings.Contains(sarif.String(), `"executionSuccessful": true`) == interrupted {
+			t.Errorf("SARIF does not say so:\n%s", sarif.String())
+		}
 		r.Results = r.Results[:1] // then only the interruption is left
 	}
 	if code := ExitCode(&probe.Report{Results: r.Results}); code != 0 {

@@ -105,6 +105,18 @@ func TestEachRuleTurnsRed(t *testing.T) {
 			{path: "./cmd/rescind", deep: []string{".", "./store/storetest"}},
 			{path: "./guard", deep: []string{"./rescindtest"}},
 		},
+		"the probe knows nothing else of ours": {
+			{path: "./probe", deep: []string{"./probe/target", "./guard"}},
+			{path: "./probe/report", deep: []string{"./sarif", "./lint"}},
+		},
+		"the linter knows nothing else of ours": {
+			{path: "./lint", deep: []string{"./lint/program", "."}},
+			{path: "./lint/golang", deep: []string{"./probe"}},
+		},
+		"sarif knows nothing of ours": {
+			{path: "./sarif", imports: []string{"./probe"}},
+			{path: "./sarif", inner: []string{"./lint"}},
+		},
 		"no cgo": {
 			{path: "./keys", imports: []string{"C"}},
 			{path: "./tests/e2e", inner: []string{"C"}},

@@ -76,6 +76,22 @@ var rules = []rule{
 		never: []string{"./store/storetest", "./rescindtest"},
 	},
 	{
+		// It judges any application, Rescind among them, by what it answers.
+		name: "the probe knows nothing else of ours",
+		of:   []string{"./probe/..."}, sees: pkg.reach,
+		never: []string{"./..."}, unless: []string{"./probe/...", "./sarif"},
+	},
+	{
+		name: "the linter knows nothing else of ours",
+		of:   []string{"./lint/..."}, sees: pkg.reach,
+		never: []string{"./..."}, unless: []string{"./lint/...", "./sarif"},
+	},
+	{
+		name: "sarif knows nothing of ours",
+		of:   []string{"./sarif"}, sees: pkg.every,
+		never: []string{"./..."},
+	},
+	{
 		name: "no cgo",
 		of:   []string{"./..."}, sees: pkg.every,
 		never: []string{"C"},
