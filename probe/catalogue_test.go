@@ -59,3 +59,21 @@ func TestUnknownCheckHasATitle(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// Whatever the engine can report is explained, and what is explained can be
+// reported.
+func TestCatalogueIsComplete(t *testing.T) {
+	made := slices.Clone(controlChecks)
+	for _, e := range experiments() {
+		made = append(made, e.checks...)
+	}
+	slices.Sort(made)
+	var explained []string
+	for _, check := range Checks().Checks {
+		explained = append(explained, check.ID)
+	}
+	slices.Sort(explained)
+	if made = slices.Compact(made); !slices.Equal(made, explained) {
+		t.Errorf("the engine makes\n%v, the catalogue has\n%v", made, explained)
+	}
+}
