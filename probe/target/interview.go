@@ -334,7 +334,7 @@ func (v *interview) others() error {
 	if ok {
 		v.t.LogoutAll = Steps{v.read("POST", answer)}
 	}
-	_, ok, err = v.may("Path of a WebSocket, or of server-sent events as \"sse /events\"", none, func(answer string) error {
+	_, _, err = v.may("Path of a WebSocket, or of server-sent events as \"sse /events\"", none, func(answer string) error {
 		s := Socket{WebSocket: Template(answer)}
 		if path, sse := strings.CutPrefix(answer, "sse "); sse {
 			s = Socket{SSE: Template(strings.TrimSpace(path))}
