@@ -22,7 +22,7 @@ func describe(t *testing.T, f examples.Framework, a *examples.App) string {
 	if !strings.Contains(string(text), users) {
 		t.Fatalf("the description of %s is not for %s", f.Name, users)
 	}
-	return strings.Replace(string(text), users, "instances: ["+strings.Join(a.URLs, ", ")+"]", 1)
+	return strings.Replace(string(text), users, "instances: ["+strings.Join(a.URLs, ", ")+"]", 1) + usual()
 }
 
 // In the broken forms all tokens but what a blocklist has are good until they
@@ -42,18 +42,19 @@ var brokenFinds = map[string][]string{
 
 // TestBrokenExamplesAreFound expects every planted flaw of the broken forms.
 func TestBrokenExamplesAreFound(t *testing.T) {
+	t.Parallel()
 	for _, f := range examples.Frameworks {
 		t.Run(f.Name, func(t *testing.T) {
+			t.Parallel()
 			f.Needs(t)
 			a := f.Start(t, examples.Broken, nil)
 			report := run(t, describe(t, f, a), probe.Options{})
 			got := found(report)
 			for _, id := range brokenFinds[f.Name] {
 				if !slices.Contains(got, id) {
-					t.Errorf("%s is not found", id)
+					t.Errorf("%s is not found in %q\n%s", id, got, table(report))
 				}
 			}
-			t.Log(table(report))
 		})
 	}
 }
@@ -61,8 +62,10 @@ func TestBrokenExamplesAreFound(t *testing.T) {
 // TestCuredExamplesHaveNoFinding expects nothing of the cured forms, and that the
 // checks which find the flaws of the broken forms were made.
 func TestCuredExamplesHaveNoFinding(t *testing.T) {
+	t.Parallel()
 	for _, f := range examples.Frameworks {
 		t.Run(f.Name, func(t *testing.T) {
+			t.Parallel()
 			f.Needs(t)
 			a := f.Start(t, examples.Cured, examples.StartRescind(t, 0))
 			report := run(t, describe(t, f, a), probe.Options{})

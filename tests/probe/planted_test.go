@@ -23,18 +23,24 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(examples.Main(m)) }
 
-// run probes what a description describes.
-func run(t testing.TB, description string, o probe.Options) *probe.Report {
+// run probes what a description describes. Its environment consists of pairs.
+func run(t testing.TB, description string, o probe.Options, environment ...string) *probe.Report {
 	t.Helper()
-	report, err := try(t.Context(), description, o)
+	report, err := try(t.Context(), description, o, environment...)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, description)
 	}
 	return report
 }
 
-func try(ctx context.Context, description string, o probe.Options) (*probe.Report, error) {
-	t, err := target.Parse([]byte(description), nil)
+func try(ctx context.Context, description string, o probe.Options, environment ...string) (*probe.Report, error) {
+	t, err := target.Parse([]byte(description), func(name string) (string, bool) {
+		i := slices.Index(environment, name)
+		if i < 0 {
+			return "", false
+		}
+		return environment[i+1], true
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -45,6 +51,14 @@ func try(ctx context.Context, description string, o probe.Options) (*probe.Repor
 
 // short is what is waited after a logout, where nothing takes longer.
 const short = "delays: [0s, 50ms, 200ms, 900ms]"
+
+// usual is what users wait, in the slow suite.
+func usual() string {
+	if os.Getenv("RESCIND_SLOW") == "1" {
+		return ""
+	}
+	return short
+}
 
 // found are the checks with a finding, each once, in order.
 func found(r *probe.Report) []string {

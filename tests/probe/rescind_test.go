@@ -23,6 +23,7 @@ var everyCheck = append(stateless, "refresh-reuse-ends-family", "refresh-races-l
 // TestRescindHasNoFinding probes Rescind as an application uses it: a login by its
 // own client, refresh and logout at the server, and an API behind the guard.
 func TestRescindHasNoFinding(t *testing.T) {
+	t.Parallel()
 	server := examples.StartRescind(t, 0)
 	remote, err := client.New(client.Options{Server: server.URL, ID: "app", Secret: rescind.Secret(server.Secret)})
 	if err != nil {
@@ -47,8 +48,7 @@ func TestRescindHasNoFinding(t *testing.T) {
 		t.Fatal(err)
 	}
 	description := strings.NewReplacer("RESCIND", server.URL, "HOST", server.URL[len("http://"):], "FIRST", apis[0], "SECOND", apis[1]).Replace(string(text))
-	t.Setenv("APP_SECRET", server.Secret)
-	report := run(t, description, probe.Options{})
+	report := run(t, description+usual(), probe.Options{}, "APP_SECRET", server.Secret)
 	sound(t, report, everyCheck)
 	if report.Verdict() != probe.Pass {
 		t.Errorf("%s\n%s", report.Verdict(), table(report))

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/golang-jwt/jwt/v5"
+
 	"github.com/rescind/rescind/probe"
 	"github.com/rescind/rescind/tests/need"
 	"github.com/rescind/rescind/tests/npm"
@@ -83,8 +85,12 @@ func everySoftware() []software {
 		{
 			name: "verdaccio", start: startVerdaccio, target: "verdaccio-target.yaml",
 			// "npm logout" is answered with "Logged out", and ends nothing.
-			finds: []string{"access-token-alive-after-logout"},
-			proof: map[string]func(testing.TB, string) bool{"access-token-alive-after-logout": verdaccioForgets},
+			// Its tokens have neither jti nor sid.
+			finds: []string{"access-token-alive-after-logout", "token-without-id"},
+			proof: map[string]func(testing.TB, string) bool{
+				"access-token-alive-after-logout": verdaccioForgets,
+				"token-without-id":                verdaccioNames,
+			},
 		},
 		{
 			name: "django", start: func(t testing.TB) string { return startDjango(t, "") }, target: "django-target.yaml",
@@ -101,8 +107,12 @@ func everySoftware() []software {
 				return startDjango(t, "SESSION_ENGINE = 'django.contrib.sessions.backends.signed_cookies'\n")
 			},
 			// Its documentation says so: "no guarantee of freshness".
-			finds: []string{"cookie-alive-after-logout"},
-			proof: map[string]func(testing.TB, string) bool{"cookie-alive-after-logout": djangoAfter},
+			finds: []string{"cookie-alive-after-logout", "logout-by-get", "session-alive-after-logout"},
+			proof: map[string]func(testing.TB, string) bool{
+				"cookie-alive-after-logout":  djangoAfter,
+				"session-alive-after-logout": djangoAfter,
+				"logout-by-get":              djangoByGet,
+			},
 		},
 	}
 }
@@ -110,9 +120,10 @@ func everySoftware() []software {
 // TestRealSoftware expects of each software the findings of a report that was read
 // by hand, no less and no more, and proves them.
 func TestRealSoftware(t *testing.T) {
-	t.Setenv("OIDC_CLIENT_SECRET", oidcSecret)
+	t.Parallel()
 	for _, s := range everySoftware() {
 		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
 			at := s.start(t)
 			for id, shows := range s.proof {
 				if got, want := shows(t, at), slices.Contains(s.finds, id); got != want {
@@ -124,7 +135,7 @@ func TestRealSoftware(t *testing.T) {
 				t.Fatal(err)
 			}
 			description := strings.NewReplacer(append(s.put, "INSTANCE", at)...).Replace(string(text))
-			report := run(t, description+strings.Join(s.more, "\n"), probe.Options{})
+			report := run(t, description+strings.Join(append(s.more, usual()), "\n"), probe.Options{}, "OIDC_CLIENT_SECRET", oidcSecret)
 			if got := found(report); !slices.Equal(got, s.finds) {
 				t.Errorf("found %q, want %q\n%s", got, s.finds, table(report))
 			}
@@ -272,6 +283,17 @@ func verdaccioForgets(t testing.TB, at string) bool {
 		t.Fatalf("logout: %d %s", out.status, out.text)
 	}
 	return strings.Contains(b.do("GET", at+"/-/whoami", nil, "Bearer "+g.Token).text, "ada")
+}
+
+// verdaccioNames reports whether a token names neither itself nor its session.
+func verdaccioNames(t testing.TB, at string) bool {
+	var g struct{ Token string }
+	verdaccioLogin(t, at, "ada", "lovelace", true).json(&g)
+	claims := jwt.MapClaims{}
+	if _, _, err := jwt.NewParser().ParseUnverified(g.Token, claims); err != nil {
+		t.Fatal(err)
+	}
+	return claims["jti"] == nil && claims["sid"] == nil
 }
 
 // startDjango makes a project of its own command's, with an administration site

@@ -105,6 +105,8 @@ type Notes struct {
 	sockets   *hub
 	instances []*instance
 	requests  atomic.Int64
+	inFlight  atomic.Int64
+	most      atomic.Int64 // that were in flight at the same time
 
 	given sync.Map // of grant, by session and second, if it repeats itself
 
@@ -151,8 +153,9 @@ func Start(t testing.TB, o Options) *Notes {
 // The users and their passwords at the start.
 var passwords = map[string]string{"ada": "lovelace", "alan": "turing"}
 
-// Requests is how many the application has been sent.
-func (a *Notes) Requests() int { return int(a.requests.Load()) }
+// Requests is how many the application has been sent, and how many of them at most
+// at the same time.
+func (a *Notes) Requests() (all, atOnce int) { return int(a.requests.Load()), int(a.most.Load()) }
 
 func (i *instance) handler() http.Handler {
 	mux := http.NewServeMux()
@@ -173,7 +176,7 @@ func (i *instance) handler() http.Handler {
 	mux.HandleFunc("GET /.well-known/jwks.json", func(w http.ResponseWriter, _ *http.Request) {
 		reply(w, http.StatusOK, jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: i.key.Public(), Algorithm: "ES256", Use: "sig"}}})
 	})
-	for _, route := range []string{"me", "notes", "files"} {
+	for _, route := range []string{"me", "notes", "files", "pages/{n}"} {
 		mux.HandleFunc("GET /api/"+route, i.guarded(i.show))
 	}
 	mux.HandleFunc("POST /api/notes", i.guarded(i.show))
@@ -202,7 +205,10 @@ func (i *instance) kept(next http.Handler) http.Handler {
 func (i *instance) troubled(next http.Handler) http.Handler {
 	var window, sent atomic.Int64
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		n := i.requests.Add(1)
+		n, now := i.requests.Add(1), i.inFlight.Add(1)
+		defer i.inFlight.Add(-1)
+		for most := i.most.Load(); now > most && !i.most.CompareAndSwap(most, now); most = i.most.Load() {
+		}
 		if every := int64(i.Trouble.Every); every > 0 && n%every == 0 {
 			http.Error(w, "something went wrong", http.StatusInternalServerError)
 			return
