@@ -239,10 +239,15 @@ func (st *study) named(c *chain, words string) bool {
 // that request's own, and otherwise at the route.
 func (st *study) place(c *chain) {
 	c.name = strings.TrimSpace(c.route.Method + " " + c.route.Path)
-	if len(c.answer) != 1 {
+	if len(c.answer) == 0 {
 		return
 	}
-	fn := c.answer[0]
+	// Of several the last is the one that a wrapper was given; methods of one interface
+	// are alike.
+	fn := c.answer[len(c.answer)-1]
+	if len(c.answer) > 1 && fn.Class != nil {
+		return
+	}
 	file := st.fileOf[fn]
 	inline := file == c.file && c.range_.Contains(fn.Range)
 	switch {

@@ -445,9 +445,7 @@ func (st *study) strategyClass(c *program.Class) {
 	}
 	for _, b := range c.Bases {
 		for _, n := range append([]*program.Node{b}, b.Args...) {
-			v := st.program.Value(n, in)
-			s := &site{node: n, scope: in, value: v, module: strings.ToLower(v.Path.Module), names: lower(v.Path.Names)}
-			if e := st.find(setLibrary, s); e != nil && e.As == "strategy" {
+			if e := st.find(setLibrary, st.siteOf(n, n, in)); e != nil && e.As == "strategy" {
 				st.judgeStrategy([]*program.Function{validate}, in.File, validate.NameRange, c.Name+"."+validate.Name)
 				return
 			}

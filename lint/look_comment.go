@@ -1,6 +1,11 @@
 package lint
 
-import "github.com/rescind/rescind/lint/program"
+import (
+	"bytes"
+	"strings"
+
+	"github.com/rescind/rescind/lint/program"
+)
 
 // Comments this far above a logout speak of it, in lines.
 const commentReach = 6
@@ -12,10 +17,12 @@ func commentPromisesExpiry(st *study) {
 			continue
 		}
 		for _, c := range f.Comments {
-			if !st.about("promise", c.Text) {
+			where := st.words("promise").FindStringIndex(c.Text)
+			if where == nil {
 				continue
 			}
 			if l := st.logoutNear(f, c.Range); l != nil {
+				c.Range = within(f, c, where[0])
 				if st.first(l.reach, l.calls, effective) == nil {
 					st.emit(st.finding(f, c.Range, Likely, "default", l.name))
 				}
@@ -41,4 +48,19 @@ func (st *study) logoutNear(f *program.File, at program.Range) *logout {
 		}
 	}
 	return nil
+}
+
+// within is the line of a comment on which a place of its text lies. The marks of a
+// comment are not in its text, so the line is looked for.
+func within(f *program.File, c program.Comment, at int) program.Range {
+	start := c.Range.Start
+	source := f.Source[min(start.Offset, len(f.Source)):min(c.Range.End.Offset, len(f.Source))]
+	begin := strings.LastIndexByte(c.Text[:at], '\n') + 1
+	line, _, _ := strings.Cut(c.Text[begin:], "\n")
+	i := bytes.Index(source, []byte(strings.TrimSpace(line)))
+	if above := bytes.Count(source[:max(i, 0)], []byte("\n")); above > 0 {
+		i = bytes.LastIndexByte(source[:i], '\n') + 1
+		start = program.Pos{Offset: start.Offset + i, Line: start.Line + above, Column: 1}
+	}
+	return program.Range{Start: start, End: c.Range.End}
 }

@@ -34,7 +34,7 @@ func revocationCheckFailsOpen(st *study) {
 		}
 	}
 	for _, fn := range st.program.Functions {
-		if st.guards[fn] || fn.Name != "" && st.about("revoked-function", fn.Name) {
+		if st.guards[fn] || st.guardShape(fn) || fn.Name != "" && st.about("revoked-function", fn.Name) {
 			roots = append(roots, fn)
 		}
 	}

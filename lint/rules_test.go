@@ -47,6 +47,7 @@ func found(t *testing.T, fronts *frontends, set *ruleset, rule *Rule, files map[
 		}
 	}
 	slices.Sort(want)
+	slices.Sort(got)
 	return got, want
 }
 

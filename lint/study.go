@@ -120,6 +120,7 @@ func newStudy(ctx context.Context, p *program.Program, rules *ruleset) *study {
 		}
 		st.index(fn)
 	}
+	st.decorators()
 	for _, fn := range p.Functions {
 		st.connect(fn)
 	}
@@ -163,6 +164,31 @@ func (st *study) index(fn *program.Function) {
 			if st.scopeOf[n] == nil && n.Kind == program.Func && st.program.Enclosing(n.Func) == fn {
 				st.scopeOf[n] = st.program.Scope(fn)
 			}
+		}
+	}
+}
+
+// decorators are calls of the function, or of the top level, in which what they
+// decorate stands.
+func (st *study) decorators() {
+	take := func(list []*program.Node, s *program.Scope) {
+		for _, d := range list {
+			program.Walk(d, func(n *program.Node) bool {
+				if n.Kind == program.Call {
+					st.add(s.Func, n, n.On, s)
+				}
+				return n.Kind != program.Func && n.Kind != program.Type
+			})
+		}
+	}
+	for _, c := range st.program.Classes() {
+		if s := st.program.ClassScope(c); s != nil {
+			take(c.Decorators, s)
+		}
+	}
+	for _, fn := range st.program.Functions {
+		if s := st.program.Scope(fn); s.Up != nil {
+			take(fn.Decorators, s.Up)
 		}
 	}
 }

@@ -104,6 +104,11 @@ func (st *study) judge(s *site) verdict {
 		v.lookup, v.memory = true, true
 		v.strong = v.strong || st.aboutSessions(s)
 	}
+	if on := s.node.On; on != nil && on.Kind == program.Name && s.value.Param != nil && !v.effect && !v.lookup && v.verify == nil {
+		// A function that was passed: it counts where it was passed on, if its name
+		// does not say that more may be behind it.
+		v.inert = !st.about("could-end", on.Text) && !st.about("could-look", on.Text)
+	}
 	if v.known || v.effect || v.lookup || v.inert || v.aside || v.verify != nil {
 		return v
 	}
