@@ -18,6 +18,7 @@ func looks() map[string]func(*study) {
 		"is-revoked-empty":              isRevokedEmpty,
 		"blocklist-loader-missing":      blocklistLoaderMissing,
 		"blocklist-in-memory":           blocklistInMemory,
+		"blocklist-expires-early":       blocklistExpiresEarly,
 		"blocklist-keyed-by-token-text": blocklistKeyedByTokenText,
 		"token-without-expiry":          tokenWithoutExpiry,
 		"token-without-id":              tokenWithoutID,
