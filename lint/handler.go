@@ -1,6 +1,7 @@
 package lint
 
 import (
+	"path"
 	"slices"
 	"strings"
 
@@ -197,6 +198,7 @@ func (st *study) survey() {
 		c := &chain{file: f, at: f, range_: fn.NameRange, answer: []*program.Function{fn}, name: fn.Name}
 		switch {
 		case st.about("logout-function", fn.Name) && st.server(fn),
+			fn.Name == "ServeHTTP" && st.about("logout-function", strings.TrimSuffix(path.Base(f.Path), path.Ext(f.Path))),
 			fn.Class != nil && st.about("logout-class", fn.Class.Name) && st.about("class-handler", fn.Name) && !st.client(f):
 			st.logouts = append(st.logouts, &logout{chain: *c})
 		case st.about("refresh-function", fn.Name) && st.server(fn):

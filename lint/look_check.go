@@ -199,7 +199,7 @@ func (st *study) looksUp(r *reach) looked {
 			found = theUser
 		}
 	}
-	if found == theUser && (st.comparesState(r) || st.usersKey(r)) {
+	if found == theUser && st.comparesState(r) || st.usersKey(r) {
 		return theState
 	}
 	return found

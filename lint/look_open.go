@@ -132,23 +132,20 @@ func (st *study) letsPass(fn *program.Function, try, handler *program.Node, s *p
 				denies = true
 			}
 		case program.Call:
-			x := &site{node: n, scope: s, written: lower(program.Written(n.On))}
-			if v := st.program.Value(n.On, s); true {
-				x.value, x.module, x.names = v, strings.ToLower(v.Path.Module), lower(v.Path.Names)
-			}
+			x := st.siteOf(n, n.On, s)
 			switch {
+			case answers[x.last()]:
+				if len(n.Args) > 1 && n.Args[0].Kind == program.Null && constantOf(&program.Node{Args: n.Args[1:2]}) == "false" && way == passesByFalse {
+					passes = true
+				} else {
+					denies = true
+				}
 			case st.find(setPass, x) != nil && (len(n.Args) == 0 || x.last() != "next"):
 				passes = true
 			case st.find(setPass, x) != nil: // next(error)
 				denies = denies || n.Args[0].Kind != program.Null
 			case st.find(setDeny, x) != nil:
 				denies = true
-			case x.last() == "done" || x.last() == "cb" || x.last() == "callback":
-				if len(n.Args) > 1 && n.Args[0].Kind == program.Null && constantOf(&program.Node{Args: n.Args[1:2]}) == "false" && way == passesByFalse {
-					passes = true
-				} else {
-					denies = true
-				}
 			}
 		}
 		return true
@@ -168,6 +165,9 @@ func (st *study) letsPass(fn *program.Function, try, handler *program.Node, s *p
 	}
 	return false
 }
+
+// What Node calls a function that an answer, or an error, is given to.
+var answers = map[string]bool{"done": true, "cb": true, "callback": true}
 
 // constantOf is the constant that a return gives: true, false, null, a number; null
 // for nothing, "" for what is no constant.

@@ -118,7 +118,7 @@ func (st *study) judge(s *site) verdict {
 		return v // it makes an object, and the name is that of a class
 	}
 	v.suspect = st.about("could-end", name)
-	if v.suspect && st.about("revokes", s.fn().Name) {
+	if v.suspect && st.about("revokes", s.fn().Name) && !st.about("other-tokens", owner(s.fn())+" "+s.scope.File.Path) {
 		return verdict{effect: true} // how it does what it is called for was not read
 	}
 	v.asks = st.about("could-look", name)
