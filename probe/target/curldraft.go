@@ -40,6 +40,7 @@ func draftCurl(all []*exchange, base string) (*Draft, error) {
 	t.Instances = []string{instance}
 	s := newScribe(instance)
 	s.credentials(all[login].loginCredentials())
+	s.secrets = recordedSecrets(all)
 	c := &carriers{scribe: s, variables: map[string]string{}, headers: map[string]Template{}, query: map[string]Template{}}
 	c.learn(all, login, purposes)
 	s.found = func(value string, at int) (string, bool) {
@@ -60,7 +61,7 @@ func draftCurl(all []*exchange, base string) (*Draft, error) {
 		return nil, errors.New("no command asks for something that needs a session: add one, as curl -H \"Authorization: Bearer $TOKEN\" https://…/me")
 	}
 	t.Present = c.present()
-	return s.finish(t, recordedSecrets(all))
+	return s.finish(t)
 }
 
 // chooseLogin returns the index of the login, or -1.
@@ -254,21 +255,4 @@ func (c *carriers) carries(x *exchange) bool {
 		_, query := c.query[f.name]
 		return f.where == "header" && header || f.where == "query" && query
 	})
-}
-
-// recordedSecrets are the values of a recording that must not be in what is made
-// of it.
-func recordedSecrets(all []*exchange) []string {
-	var secrets []string
-	for _, x := range all {
-		for _, f := range x.fields() {
-			name := plain(f.name)
-			secret := f.where == "cookie" || f.where == "basic" || f.name == "Authorization" || passwordField.MatchString(name) ||
-				secretField.MatchString(name) && !openField.MatchString(name)
-			if secret && !strings.Contains(f.value, markOpen) {
-				secrets = append(secrets, f.value)
-			}
-		}
-	}
-	return secrets
 }

@@ -3,7 +3,6 @@ package target
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -73,7 +72,7 @@ func (d *Draft) Write() ([]byte, error) {
 
 // finish makes a draft of a description, adds the user, and looks once more that
 // nothing secret is in it.
-func (s *scribe) finish(t *Target, secrets []string) (*Draft, error) {
+func (s *scribe) finish(t *Target) (*Draft, error) {
 	if len(t.Users) == 0 {
 		t.Users = []User{{}}
 	}
@@ -109,7 +108,7 @@ func (s *scribe) finish(t *Target, secrets []string) (*Draft, error) {
 	if err := t.Validate(); err != nil {
 		return nil, fmt.Errorf("what was found makes no description that holds:\n%w", err)
 	}
-	if err := withoutSecrets(t, append(secrets, s.password)); err != nil {
+	if err := s.withoutSecrets(t); err != nil {
 		return nil, err
 	}
 	if len(t.Users) == 1 {
@@ -127,27 +126,26 @@ func (s *scribe) finish(t *Target, secrets []string) (*Draft, error) {
 	return &Draft{Target: t, Remarks: s.remarks}, nil
 }
 
-// withoutSecrets is the last door: it refuses a description in which a secret of
-// the recording stands, wherever it came in. A short one is looked for as a whole
-// value only, for else it might be any word.
-func withoutSecrets(t *Target, secrets []string) error {
-	long := map[string]bool{}
-	for _, secret := range secrets {
-		if len(secret) > 0 {
-			long[secret] = len(secret) >= 8
-		}
+// holdsSecret reports whether a secret of the recording stands in text: as a whole
+// or, one that is long enough not to be any word, as a part.
+func (s *scribe) holdsSecret(text string) bool {
+	holds := func(secret string) bool {
+		return secret == text && secret != "" || len(secret) >= 8 && strings.Contains(text, secret)
 	}
+	return holds(s.password) || slices.ContainsFunc(s.secrets, holds)
+}
+
+// withoutSecrets is the last door: it refuses a description in which a secret of
+// the recording stands, wherever it came in.
+func (s *scribe) withoutSecrets(t *Target) error {
 	var at []string
 	see := func(key, text string) {
-		for _, secret := range slices.Sorted(maps.Keys(long)) {
-			if text == secret || long[secret] && strings.Contains(text, secret) {
-				at = append(at, key)
-				return
-			}
+		if s.holdsSecret(text) {
+			at = append(at, key)
 		}
 	}
-	t.templates(func(key string, s Template) {
-		all, err := s.pieces()
+	t.templates(func(key string, text Template) {
+		all, err := text.pieces()
 		if err != nil {
 			at = append(at, key)
 		}

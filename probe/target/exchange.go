@@ -4,8 +4,8 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
-	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"mime/multipart"
 	"net/http"
@@ -273,6 +273,45 @@ func printable(text string) bool {
 	return utf8.ValidString(text) && !strings.ContainsFunc(text, func(r rune) bool { return r < ' ' && r != '\n' && r != '\t' })
 }
 
-// label names the request in a remark, without its query, which may hold a
-// secret.
-func (x *exchange) label() string { return fmt.Sprintf("%s %s", x.method, x.url.EscapedPath()) }
+// label names the request in a remark: without its query, and without what in its
+// path may be a secret.
+func (x *exchange) label() string {
+	segments := strings.Split(x.url.Path, "/")
+	for i, segment := range segments {
+		if !harmless("", segment) || !printable(segment) {
+			segments[i] = "…"
+		}
+	}
+	return x.method + " " + strings.Join(segments, "/")
+}
+
+// recordedSecrets are the values of a recording that may stand nowhere in what is
+// made of it: what authenticates, passwords, and tokens.
+func recordedSecrets(all []*exchange) []string {
+	seen := map[string]bool{}
+	add := func(value string) {
+		if value != "" && !strings.Contains(value, markOpen) {
+			seen[value] = true
+		}
+	}
+	for _, x := range all {
+		for _, f := range x.fields() {
+			name := plain(f.name)
+			switch named := secretField.MatchString(name) && !openField.MatchString(name); {
+			case f.where == "basic", f.name == "Authorization", passwordField.MatchString(name):
+				add(f.value)
+			case f.where == "cookie" && (named || secretLike(f.value)), named && secretLike(f.value):
+				add(f.value)
+			}
+		}
+		for _, found := range WellKnown(x.answer) {
+			add(found.Reveal())
+		}
+		for _, c := range (&http.Response{Header: x.answer.Header}).Cookies() {
+			if c.HttpOnly || secretLike(c.Value) {
+				add(c.Value)
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(seen))
+}

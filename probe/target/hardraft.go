@@ -48,6 +48,7 @@ func draftHAR(all []*exchange, base string) (*Draft, error) {
 	}
 	d.scribe = newScribe(instance)
 	d.credentials(all[d.login].loginCredentials())
+	d.secrets = recordedSecrets(all)
 	d.found = func(value string, at int) (string, bool) {
 		h, ok := d.p.find(value, at)
 		if !ok {
@@ -67,7 +68,7 @@ func draftHAR(all []*exchange, base string) (*Draft, error) {
 	for _, host := range d.hosts {
 		d.remark("hosts: %s takes part, so requests will go there too", host)
 	}
-	return d.finish(t, d.secrets())
+	return d.finish(t)
 }
 
 // findLogin returns the first request that sends a password and is not refused.
@@ -430,27 +431,4 @@ func (d *recorded) sockets(t *Target, login []int) {
 			t.Sockets = append(t.Sockets, s)
 		}
 	}
-}
-
-// secrets are the recorded values that may stand nowhere in the description.
-func (d *recorded) secrets() []string {
-	secrets := []string{d.password}
-	for _, value := range recordedSecrets(d.all) {
-		if secretLike(value) {
-			secrets = append(secrets, value)
-		}
-	}
-	for _, x := range d.all {
-		for _, found := range WellKnown(x.answer) {
-			if secretLike(found.Reveal()) {
-				secrets = append(secrets, found.Reveal())
-			}
-		}
-		for _, c := range (&http.Response{Header: x.answer.Header}).Cookies() {
-			if secretLike(c.Value) {
-				secrets = append(secrets, c.Value)
-			}
-		}
-	}
-	return secrets
 }

@@ -38,7 +38,7 @@ func Init(i Interviewer) (*Draft, error) {
 			return nil, err
 		}
 	}
-	return v.finish(v.t, nil)
+	return v.finish(v.t)
 }
 
 type interview struct {

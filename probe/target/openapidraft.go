@@ -49,7 +49,7 @@ func (d *documented) draft(base string) (*Draft, error) {
 		d.remark("change_password: %s looks like one; add it with restore if the probe may change the password and put it back", o.label())
 	}
 	d.sockets(t)
-	return d.finish(t, nil)
+	return d.finish(t)
 }
 
 // plainLine is a title in one line of moderate length.

@@ -28,6 +28,7 @@ type scribe struct {
 	found func(value string, at int) (variable string, ok bool)
 
 	user, password string            // as recorded
+	secrets        []string          // all of the recording
 	name           Template          // of the user: what stands in users[0].name
 	secret         Template          // the same of the password
 	env            map[string]string // what a variable of the environment was when it was recorded
@@ -44,6 +45,11 @@ func newScribe(base string) *scribe {
 
 func (s *scribe) remark(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
+	for _, secret := range append([]string{s.password}, s.secrets...) {
+		if len(secret) >= 8 { // as in a path
+			text = strings.ReplaceAll(text, secret, "…")
+		}
+	}
 	if !slices.Contains(s.remarks, text) {
 		s.remarks = append(s.remarks, text)
 	}
@@ -109,7 +115,7 @@ func (s *scribe) environment(name, value string) Template {
 // value writes one value of exchange at.
 func (s *scribe) value(name, text string, at int) Template {
 	kind := plain(name)
-	plainText := !strings.Contains(text, markOpen) && harmless(name, text) && printable(text)
+	plainText := !strings.Contains(text, markOpen) && harmless(name, text) && printable(text) && !s.holdsSecret(text)
 	var variable string
 	var known bool
 	if !plainText {
@@ -126,7 +132,7 @@ func (s *scribe) value(name, text string, at int) Template {
 		return "{{user.name}}"
 	case known:
 		return Template("{{" + variable + "}}")
-	case strings.Contains(text, markOpen) && harmless("", around(text)):
+	case strings.Contains(text, markOpen) && harmless("", around(text)) && !s.holdsSecret(around(text)):
 		return s.marked(text)
 	case plainText:
 		return Literal(text)
@@ -135,7 +141,7 @@ func (s *scribe) value(name, text string, at int) Template {
 		return "{{random}}"
 	}
 	// The value may stand in a larger one, as a token behind "Bearer ".
-	if scheme, rest, ok := strings.Cut(text, " "); ok && harmless("", scheme) && len(scheme) <= 16 {
+	if scheme, rest, ok := strings.Cut(text, " "); ok && len(scheme) <= 16 && harmless("", scheme) && !s.holdsSecret(scheme) {
 		if variable, known := s.found(rest, at); known {
 			return Literal(scheme+" ") + Template("{{"+variable+"}}")
 		}
@@ -225,20 +231,20 @@ func (s *scribe) json(name string, value any, at int) any {
 		out := make(map[string]any, len(v))
 		for member, item := range v {
 			key := string(Literal(member))
-			if !harmless("", member) {
+			if !harmless("", member) || s.holdsSecret(member) {
 				key = string(s.environment("name", member))
 			}
 			out[key] = s.json(member, item, at)
 		}
 		return out
 	case json.Number:
-		if n, ok := number(v); ok && !secretField.MatchString(plain(name)) && len(v) < 9 {
+		if n, ok := number(v); ok && !s.holdsSecret(v.String()) && !secretField.MatchString(plain(name)) && len(v) < 9 {
 			return n
 		}
 		return string(s.value(name, v.String(), at))
 	case string:
 		// A GraphQL document holds no value if it holds no string.
-		if name == "query" && strings.Contains(v, "{") && !strings.Contains(v, `"`) && !jwtLike.MatchString(v) {
+		if name == "query" && strings.Contains(v, "{") && !strings.Contains(v, `"`) && !jwtLike.MatchString(v) && !s.holdsSecret(v) {
 			return string(Literal(v))
 		}
 		return string(s.value(name, v, at))
@@ -298,7 +304,7 @@ func (s *scribe) address(x *exchange, at int) Template {
 		}
 		out.WriteByte(separator)
 		separator = '&'
-		if !harmless("", plainName) {
+		if !harmless("", plainName) || s.holdsSecret(plainName) {
 			out.WriteString(string(s.environment("query", plainName)))
 		} else {
 			out.WriteString(string(Literal(url.QueryEscape(plainName))))
