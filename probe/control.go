@@ -3,7 +3,7 @@ package probe
 import (
 	"context"
 	"slices"
-	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -15,25 +15,23 @@ const backing = time.Second
 // works at the moment. It replaces a session that is about to expire, or that is
 // refused.
 type keeper struct {
-	mu       sync.Mutex
+	latch    latch
 	sessions map[int]*session
 	lost     int // sessions that were refused before their time
 }
 
 // A pulse is what the live controls of a route say.
 type pulse struct {
-	mu     sync.Mutex
+	latch  latch
 	last   map[int]*answer // by user; the newest that was judged Alive
-	asked  int
-	failed int // those that were not answered as a live session is
+	asked  atomic.Int64
+	failed atomic.Int64 // those that were not answered as a live session is
 }
 
 // unreliable reports whether so many live controls failed that a refusal may be
 // one of the same.
 func (p *pulse) unreliable() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.failed*10 > p.asked
+	return p.failed.Load()*10 > p.asked.Load()
 }
 
 // ask presents an artefact on a route, once, and has the answer judged. The answer
@@ -77,8 +75,10 @@ func (r *run) confirm(ctx context.Context, rt *route, user int, refusal *answer)
 	if refusal.class != Dead || !is {
 		return
 	}
-	rt.pulse.mu.Lock()
-	defer rt.pulse.mu.Unlock()
+	if rt.pulse.latch.lock(ctx) != nil {
+		return
+	}
+	defer rt.pulse.latch.unlock()
 	if last := rt.pulse.last[backer]; refusal.backedBy(last, backing) {
 		return
 	}
@@ -104,41 +104,60 @@ func (a *answer) backedBy(control *answer, within time.Duration) bool {
 
 // liveControl asks a route with the live session of a user. If that is refused it
 // is asked once more: a target that refuses now and then is unreliable, and a
-// session that is refused twice is dead, and replaced by a new login. Nil if no
-// session could be had. Its caller holds the route's pulse.
+// session that is refused twice is taken for dead, and replaced by a new login. Nil
+// if no session could be had. Its caller holds the route's pulse.
 func (r *run) liveControl(ctx context.Context, rt *route, user int) *answer {
 	var last *answer
+	var dropped *session
 	for range 2 {
 		s, err := r.live(ctx, user)
 		if err != nil {
 			return last
 		}
-		for again := range 2 {
-			last = r.ask(ctx, liveControl, r.together(s), rt)
-			if ctx.Err() != nil {
-				return last
-			}
-			rt.pulse.asked++
-			if last.class == Alive {
-				rt.pulse.failed += again
-				rt.teach(user, last)
-				return last
-			}
-			if last.class == Unclear {
-				rt.pulse.failed++
-				return last
-			}
+		if last = r.askTwice(ctx, s, rt); ctx.Err() != nil || last.class == Unclear {
+			return last
 		}
-		r.keeper.drop(user, s)
+		if last.class == Alive {
+			rt.teach(user, last)
+			if dropped != nil && r.ask(ctx, liveControl, r.together(dropped), rt).class == Alive {
+				rt.pulse.failed.Add(2) // it was not dead
+			}
+			return last
+		}
+		if r.keeper.drop(ctx, user, s) != nil {
+			return last
+		}
+		dropped = s
 	}
-	rt.pulse.failed++
+	rt.pulse.failed.Add(1)
+	return last
+}
+
+// askTwice asks a route with a live session, and once more if that is refused. It
+// counts what shows how reliable the route is.
+func (r *run) askTwice(ctx context.Context, s *session, rt *route) *answer {
+	var last *answer
+	for again := range 2 {
+		last = r.ask(ctx, liveControl, r.together(s), rt)
+		rt.pulse.asked.Add(1)
+		switch last.class {
+		case Alive:
+			rt.pulse.failed.Add(int64(again))
+			return last
+		case Unclear:
+			rt.pulse.failed.Add(1)
+			return last
+		}
+	}
 	return last
 }
 
 // live is the kept session of a user. What it holds must not be changed.
 func (r *run) live(ctx context.Context, user int) (*session, error) {
-	r.keeper.mu.Lock()
-	defer r.keeper.mu.Unlock()
+	if err := r.keeper.latch.lock(ctx); err != nil {
+		return nil, err
+	}
+	defer r.keeper.latch.unlock()
 	if s := r.keeper.sessions[user]; s != nil && !r.expiring(s) {
 		return s, nil
 	}
@@ -160,13 +179,16 @@ func (r *run) expiring(s *session) bool {
 	return at.Sub(r.options.Now()) < soon
 }
 
-func (k *keeper) drop(user int, s *session) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+func (k *keeper) drop(ctx context.Context, user int, s *session) error {
+	if err := k.latch.lock(ctx); err != nil {
+		return err
+	}
+	defer k.latch.unlock()
 	if k.sessions[user] == s {
 		delete(k.sessions, user)
 		k.lost++
 	}
+	return nil
 }
 
 // settle backs the refusals at the end of a watch where no live session could be
@@ -181,15 +203,7 @@ func (r *run) settle(ctx context.Context, lives []*life) {
 			continue
 		}
 		if _, asked := controls[l.route]; !asked {
-			if l.artefact.kind == RefreshToken {
-				r.refresher.mu.Lock()
-				controls[l.route] = r.liveRefresh(ctx, user, l.route.instance)
-				r.refresher.mu.Unlock()
-			} else {
-				l.route.pulse.mu.Lock()
-				controls[l.route] = r.liveControl(ctx, l.route, user)
-				l.route.pulse.mu.Unlock()
-			}
+			controls[l.route] = r.newControl(ctx, l)
 		}
 		control := controls[l.route]
 		if control == nil || !l.answers[len(l.answers)-1].backedBy(control, backing+control.began.Sub(began)) {
@@ -202,4 +216,20 @@ func (r *run) settle(ctx context.Context, lives []*life) {
 			a.backed, a.backing = true, control
 		}
 	}
+}
+
+// newControl says by a new login whether the target takes what a life is.
+func (r *run) newControl(ctx context.Context, l *life) *answer {
+	latch := l.route.pulse.latch
+	if l.artefact.kind == RefreshToken {
+		latch = r.refresher.latch
+	}
+	if latch.lock(ctx) != nil {
+		return nil
+	}
+	defer latch.unlock()
+	if l.artefact.kind == RefreshToken {
+		return r.liveRefresh(ctx, l.artefact.user, l.route.instance)
+	}
+	return r.liveControl(ctx, l.route, l.artefact.user)
 }

@@ -39,7 +39,7 @@ type route struct {
 func newRoute(q *target.Request, instance string) *route {
 	return &route{
 		request: q, line: string(q.Line), instance: instance,
-		alive: map[int][]traits{}, learnt: map[int]*likeness{}, ids: map[int]string{}, pulse: pulse{last: map[int]*answer{}},
+		alive: map[int][]traits{}, learnt: map[int]*likeness{}, ids: map[int]string{}, pulse: pulse{latch: newLatch(), last: map[int]*answer{}},
 	}
 }
 
@@ -51,8 +51,14 @@ type traits map[string]bool
 // maxTraits bounds what is kept of one answer.
 const maxTraits = 4000
 
+// What traits begin with that are the status, and the value of a member of JSON.
+const (
+	statusTrait = "status "
+	valueTrait  = "value "
+)
+
 func traitsOf(a *answer) traits {
-	t := traits{fmt.Sprintf("status %d", a.status): true}
+	t := traits{fmt.Sprintf(statusTrait+"%d", a.status): true}
 	if to := redirect(a); to != nil {
 		t["leads to "+to.Host+to.Path] = true
 	}
@@ -94,7 +100,7 @@ func (t traits) walk(at string, value any) {
 		}
 	default:
 		t[fmt.Sprintf("%s %T", at, v)] = true
-		t[fmt.Sprintf("%s = %.200v", at, v)] = true
+		t[fmt.Sprintf(valueTrait+"%s = %.200v", at, v)] = true
 	}
 }
 
@@ -207,7 +213,7 @@ func (rt *route) likeness(user int) *likeness {
 func (t traits) status() int {
 	for trait := range t {
 		var status int
-		if n, err := fmt.Sscanf(trait, "status %d", &status); n == 1 && err == nil {
+		if n, err := fmt.Sscanf(trait, statusTrait+"%d", &status); n == 1 && err == nil {
 			return status
 		}
 	}
@@ -228,18 +234,6 @@ func (rt *route) judge(user int, a *answer) (Class, string) {
 	defer rt.mu.Unlock()
 	l := rt.likeness(user)
 	t := traitsOf(a)
-	alive, telling := l.alive.share(t)
-	dead := 0.0
-	for _, kind := range l.dead {
-		if share, is := kind.share(t); is {
-			dead = max(dead, share)
-		}
-	}
-	for _, kind := range l.bare {
-		if share, _ := t.share(kind); alive == 0 {
-			dead = max(dead, share)
-		}
-	}
 	if !slices.Contains(l.statuses, a.status) {
 		switch {
 		case slices.Contains(l.refusals, a.status), a.status >= 300 && a.status < 500:
@@ -248,6 +242,8 @@ func (rt *route) judge(user int, a *answer) (Class, string) {
 			return Unclear, fmt.Sprintf("neither control was ever answered %d", a.status)
 		}
 	}
+	sameStatus := slices.Contains(l.refusals, a.status)
+	alive, dead, telling := l.compare(t, sameStatus)
 	if id := rt.ids[user]; id != "" {
 		switch got, found := rt.identity.Find(target.Answer{Header: a.header, Body: a.body}); {
 		case found && got.Reveal() == id && dead < 0.5:
@@ -255,24 +251,54 @@ func (rt *route) judge(user int, a *answer) (Class, string) {
 		case found && got.Reveal() != id:
 			return Unclear, "the answer is for somebody else"
 		case !found:
-			alive = 0
+			alive, telling = 0, true
 		}
 	}
-	// Where refusals have another status, the status has said most of it. Where
-	// they have the same, the bodies must be clear.
-	enough := 0.5
-	if slices.Contains(l.refusals, a.status) {
-		enough = 0.8
-	}
 	switch {
-	case telling && alive >= enough && dead < enough:
+	case telling && alive >= alike && (dead < alike || !sameStatus), !telling && dead <= 1-alike:
 		return Alive, ""
-	case !telling && dead <= 1-enough:
-		return Alive, ""
-	case dead >= enough && alive <= 1-enough:
+	case dead >= alike && alive <= 1-alike:
 		return Dead, ""
 	}
 	return Unclear, fmt.Sprintf("%d%% like a valid session's answer, %d%% like a refusal", int(100*alive), int(100*dead))
+}
+
+// alike is how much of what tells answers apart must be there.
+const alike = 0.8
+
+// compare says how much of an answer is what only valid answers have, and how much
+// what only refusals of one kind have, from 0 to 1; and whether valid answers have
+// anything that is only theirs. Its status is one of valid answers.
+//
+// Where refusals have another status, that has said most of it: what members an
+// answer has must fit, and their values may change. Where they have the same
+// status, the values count too: {"in": true} against {"in": false}.
+func (l *likeness) compare(t traits, sameStatus bool) (alive, dead float64, telling bool) {
+	skip := func(trait string) bool { return strings.HasPrefix(trait, statusTrait) }
+	if shape := l.alive.but(func(trait string) bool {
+		return skip(trait) || strings.HasPrefix(trait, valueTrait)
+	}); !sameStatus && len(shape) > 0 {
+		skip = func(trait string) bool {
+			return strings.HasPrefix(trait, statusTrait) || strings.HasPrefix(trait, valueTrait)
+		}
+	}
+	alive, telling = l.alive.but(skip).share(t)
+	for _, kind := range l.dead {
+		if share, is := kind.but(skip).share(t); is {
+			dead = max(dead, share)
+		}
+	}
+	return alive, dead, telling
+}
+
+func (t traits) but(skip func(string) bool) traits {
+	out := traits{}
+	for trait := range t {
+		if !skip(trait) {
+			out[trait] = true
+		}
+	}
+	return out
 }
 
 // passes reports whether the answers to one kind of dead control cannot be told

@@ -41,6 +41,22 @@ func TestJudgeComparesWithBothControls(t *testing.T) {
 				Unclear: {answered(500, "", ""), answered(502, "", ""), answered(503, "", ""), answered(429, "", ""), answered(408, "", ""), answered(200, isJSON, `{"message":"revoked"}`), answered(200, isHTML, "<p>hello")},
 			},
 		},
+		"by the members, where values change": {
+			alive: []*answer{answered(200, isJSON, `{"user":"ada","unread":1}`), answered(200, isJSON, `{"user":"ada","unread":1}`)},
+			dead:  []*answer{answered(401, "", ``)},
+			answers: map[Class][]*answer{
+				Alive:   {answered(200, isJSON, `{"user":"ada","unread":2}`), answered(200, isJSON, `{"user":"Ada","unread":3}`)},
+				Unclear: {answered(200, isJSON, `{"user":null}`), answered(200, isJSON, `{"user":null,"unread":null}`), answered(200, isJSON, `{"error":"revoked"}`)},
+			},
+		},
+		"by the values, where members are the same": {
+			alive: []*answer{answered(200, isJSON, `{"message":"hello"}`), answered(200, isJSON, `{"message":"hello"}`)},
+			dead:  []*answer{answered(401, isJSON, `{"message":"log in"}`)},
+			answers: map[Class][]*answer{
+				Alive: {answered(200, isJSON, `{"message":"hello"}`)}, Unclear: {answered(200, isJSON, `{"message":"your session has ended"}`)},
+				Dead: {answered(401, isJSON, `{"message":"your session has ended"}`)},
+			},
+		},
 		"by the body, where refusals say 200": {
 			alive: []*answer{answered(200, isJSON, `{"data":{"me":{"name":"ada"}},"n":5}`), answered(200, isJSON, `{"data":{"me":{"name":"ada"}},"n":6}`)},
 			dead:  []*answer{answered(200, isJSON, `{"data":{"me":null},"n":7}`), answered(200, isJSON, `{"data":{"me":null},"n":8}`)},

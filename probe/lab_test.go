@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -35,6 +36,7 @@ type labSession struct {
 	id, user string
 	ended    time.Time // zero while it lives
 	endedAt  int
+	used     int    // when it was used last
 	refresh  string // the refresh token that is good; another one ends the session
 }
 
@@ -51,6 +53,7 @@ type labFlaws struct {
 	refreshAlive   bool                                               // refresh tokens outlive their sessions
 	noLogout       bool                                               // logout does nothing
 	onlyOne        int                                                // sessions that a user may have; 0: any number
+	endsIdle       bool                                               // beyond onlyOne it ends not the oldest, but what was idle for longest
 	logoutEndsAll  bool
 	logoutEndsSome bool // of everybody
 	everywhere     func(l *lab, user string)
@@ -219,7 +222,7 @@ func (l *lab) login(w http.ResponseWriter, q *http.Request) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.number++
-	s := &labSession{id: fmt.Sprintf("session%d", l.number), user: in.User}
+	s := &labSession{id: fmt.Sprintf("session%d", l.number), user: in.User, used: l.number}
 	if l.flaws.onlyOne > 0 {
 		var living []string
 		for id, other := range l.sessions {
@@ -227,7 +230,12 @@ func (l *lab) login(w http.ResponseWriter, q *http.Request) {
 				living = append(living, id)
 			}
 		}
-		slices.SortFunc(living, func(a, b string) int { return len(a) - len(b) + strings.Compare(a, b) })
+		slices.SortFunc(living, func(a, b string) int {
+			if l.flaws.endsIdle {
+				return l.sessions[a].used - l.sessions[b].used
+			}
+			return cmp.Or(len(a)-len(b), strings.Compare(a, b))
+		})
 		for n := 0; len(living)-n >= l.flaws.onlyOne; n++ {
 			delete(l.sessions, living[n])
 		}
@@ -304,7 +312,12 @@ func (l *lab) of(text, use string) *labSession {
 		}
 		id, _ = claims["sid"].(string)
 	}
-	return l.sessions[id]
+	if s := l.sessions[id]; s != nil {
+		l.number++
+		s.used = l.number
+		return s
+	}
+	return nil
 }
 
 func (l *lab) refresh(w http.ResponseWriter, q *http.Request) {

@@ -117,9 +117,14 @@ func (r *run) watchBefore(ctx context.Context, lives []*life) error {
 			}
 			defer release()
 			// Twice, because what is refused here is not looked at any more.
-			for range 2 {
+			for again := range 2 {
 				l.before = r.ask(ctx, "valid control", l.artefact, l.route)
-				if errs[i] = fatal(ctx, l.before.err); errs[i] != nil || l.before.class == Alive {
+				if errs[i] = fatal(ctx, l.before.err); errs[i] != nil {
+					return
+				}
+				if l.before.class == Alive {
+					l.route.pulse.asked.Add(1)
+					l.route.pulse.failed.Add(int64(again))
 					return
 				}
 			}
@@ -134,7 +139,7 @@ func (r *run) watchBefore(ctx context.Context, lives []*life) error {
 // with what it got, which is what the thief would do.
 func (r *run) refreshLives(name string, s *session) []*life {
 	thief := s.copied()
-	var mu sync.Mutex
+	one := newLatch()
 	var lives []*life
 	for _, instance := range r.target.Instances {
 		a := r.together(s)
@@ -142,8 +147,10 @@ func (r *run) refreshLives(name string, s *session) []*life {
 		a.expires = expiresAt(s.vars["refresh_token"].Reveal(), s.born)
 		l := &life{experiment: name, artefact: a, route: r.refreshRoute(instance)}
 		l.look = func(ctx context.Context) *answer {
-			mu.Lock()
-			defer mu.Unlock()
+			if err := one.lock(ctx); err != nil {
+				return r.unsent("replay", thief, err)
+			}
+			defer one.unlock()
 			return r.tryRefresh(ctx, "replay", thief, instance)
 		}
 		lives = append(lives, l)

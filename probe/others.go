@@ -20,8 +20,6 @@ func (r *run) otherSessions(ctx context.Context, first, second *session) ([]Resu
 		r.crowded, r.single = true, true
 		r.remark("a second login of a user ends the first session: the experiments are made one after the other")
 		ends = second
-	} else {
-		r.keeper.sessions[0] = second
 	}
 	if r.target.Logout == nil {
 		return []Result{r.result(check, "", NotApplicable, "the description has no logout")}, nil
@@ -46,9 +44,12 @@ func (r *run) otherSessions(ctx context.Context, first, second *session) ([]Resu
 		if err != nil {
 			return results, err
 		}
-		if result.Verdict == Finding {
+		switch {
+		case result.Verdict == Finding:
 			r.crowded = true
-		} else {
+		case user == 0:
+			r.canary = s
+		default:
 			r.keeper.sessions[user] = s
 		}
 		results = append(results, result)
@@ -57,6 +58,20 @@ func (r *run) otherSessions(ctx context.Context, first, second *session) ([]Resu
 		r.remark("a logout ends other sessions than its own: the experiments are made one after the other")
 	}
 	return results, nil
+}
+
+// canaryDied asks with the session that was logged in before all others of its
+// user, and that nobody has used or ended since. Applications that allow a user so
+// many sessions end the oldest, or the one that was idle for longest: then it is
+// this one, before what an experiment would mistake for ended by its logout.
+func (r *run) canaryDied(ctx context.Context) bool {
+	s := r.canary
+	if s == nil || r.expiring(s) {
+		return false
+	}
+	a := r.ask(ctx, "control after", r.together(s), r.routes[0])
+	r.confirm(ctx, r.routes[0], s.user, a)
+	return proves(a) == Dead
 }
 
 // stillIn says whether a session lives on after the logout of another. A refusal

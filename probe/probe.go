@@ -85,6 +85,7 @@ type run struct {
 	outlive   map[string]bool
 	keeper    keeper
 	refresher refresher
+	canary    *session      // see canaryDied
 	workers   chan struct{} // one for each replay in flight
 	failed    atomic.Int32  // logins
 	numbers   []atomic.Int32

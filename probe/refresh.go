@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/http"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/rescind/rescind/probe/target"
@@ -14,7 +13,7 @@ import (
 // A refresher is a live session for each instance, whose refresh says whether
 // refreshing works at the moment.
 type refresher struct {
-	mu       sync.Mutex
+	latch    latch
 	sessions map[string]*session
 	last     map[string]*answer // that gave new tokens
 }
@@ -34,8 +33,7 @@ func (r *run) tryRefresh(ctx context.Context, role string, thief *session, insta
 	held := thief.copied()
 	a, err := r.refresh(ctx, role, thief, instance)
 	if a == nil {
-		now := r.options.Now()
-		return &answer{request: request{role: role, session: thief.label, artefact: "refresh token", method: r.target.Refresh.Last().Method(), url: r.on(instance).base()}, err: err, began: now, ended: now, class: Unclear}
+		return r.unsent(role, thief, err)
 	}
 	a.request.artefact = "refresh token"
 	switch {
@@ -52,6 +50,16 @@ func (r *run) tryRefresh(ctx context.Context, role string, thief *session, insta
 		r.useRefreshed(ctx, held, thief, instance, a)
 	}
 	return a
+}
+
+// unsent stands for the answer to a refresh that could not be sent.
+func (r *run) unsent(role string, s *session, err error) *answer {
+	now := r.options.Now()
+	step := r.target.Refresh.Last()
+	return &answer{
+		request: request{role: role, session: s.label, artefact: "refresh token", method: step.Method(), url: r.on(s.instance).base()},
+		err:     err, class: Unclear, note: "the request cannot be made: " + err.Error(), began: now, ended: now,
+	}
 }
 
 // useRefreshed judges a refresh that was answered well by what it gave.
@@ -125,8 +133,10 @@ func (r *run) confirmRefresh(ctx context.Context, instance string, user int, ref
 	if !is {
 		return
 	}
-	r.refresher.mu.Lock()
-	defer r.refresher.mu.Unlock()
+	if r.refresher.latch.lock(ctx) != nil {
+		return
+	}
+	defer r.refresher.latch.unlock()
 	if refusal.backedBy(r.refresher.last[instance], backing) {
 		return
 	}

@@ -86,8 +86,8 @@ func newRun(t *target.Target, o Options) *run {
 		workers: make(chan struct{}, t.Limits.Parallel), numbers: make([]atomic.Int32, len(users)),
 		report: &Report{Name: t.Name, Instances: slices.Clone(t.Instances)},
 	}
-	r.keeper.sessions = map[int]*session{}
-	r.refresher.sessions, r.refresher.last = map[string]*session{}, map[string]*answer{}
+	r.keeper = keeper{latch: newLatch(), sessions: map[int]*session{}}
+	r.refresher = refresher{latch: newLatch(), sessions: map[string]*session{}, last: map[string]*answer{}}
 	for _, d := range t.Delays {
 		r.delays = append(r.delays, time.Duration(d))
 	}
@@ -142,11 +142,11 @@ func (r *run) all(ctx context.Context, chosen []experiment) []Result {
 		wg.Go(func() { p.make(ctx, e) })
 	}
 	wg.Wait()
-	if (r.keeper.lost > lost || p.lost) && ctx.Err() == nil {
+	if (r.keeper.lost > lost || p.lost || r.canaryDied(ctx)) && ctx.Err() == nil {
 		// Somebody's sessions ended without their logout. What was found may be
 		// nobody's fault but that of too many sessions at once.
 		r.remark("sessions were refused that nobody had logged out: the application may allow a user few at a time, or refuse now and then. The experiments were made again, one after the other.")
-		p.results, p.left = nil, len(chosen)
+		p.results, p.left, r.report.Lives = nil, len(chosen), nil
 		r.crowded, r.single = true, true
 		alone = chosen
 	}

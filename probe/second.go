@@ -164,7 +164,7 @@ func (r *run) judgeSecond(ctx context.Context, check string, old *session, t *tr
 
 // keep makes a session the one that backs refusals of its user's.
 func (r *run) keep(user int, s *session) {
-	r.keeper.mu.Lock()
-	defer r.keeper.mu.Unlock()
+	r.keeper.latch <- struct{}{}
+	defer r.keeper.latch.unlock()
 	r.keeper.sessions[user] = s
 }
