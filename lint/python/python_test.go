@@ -268,7 +268,7 @@ func (t tree) Files(string) []string { return nil }
 func (t tree) Config(string) []byte  { return nil }
 
 func TestResolve(t *testing.T) {
-	files := tree{"src/app/__init__.py", "src/app/jwt.py", "src/app/auth/__init__.py", "src/app/auth/views.py", "src/app/auth/jwt.py", "src/tokens.py", "flat/app.py", "flat/tokens.py", "ns/core/security.py", "ns/api/login.py"}
+	files := tree{"src/app/__init__.py", "src/app/jwt.py", "src/app/auth/__init__.py", "src/app/auth/views.py", "src/app/auth/jwt.py", "src/tokens.py", "flat/app.py", "flat/tokens.py", "flat/jwt.py", "ns/core/security.py", "ns/api/login.py"}
 	for _, c := range []struct {
 		from, module string
 		want         []string
@@ -281,6 +281,7 @@ func TestResolve(t *testing.T) {
 		{"src/app/auth/views.py", "tokens", []string{"src/tokens.py"}},
 		{"src/app/auth/views.py", "jwt", nil}, // the library: a package's own modules need a dot or its name
 		{"src/app/auth/jwt.py", "jwt", nil},
+		{"flat/jwt.py", "jwt", nil},
 		{"flat/app.py", "tokens", []string{"flat/tokens.py"}},
 		{"ns/api/login.py", "ns.core.security", []string{"ns/core/security.py"}},
 		{"ns/api/login.py", "core.security", []string{"ns/core/security.py"}},
