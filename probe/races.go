@@ -45,8 +45,8 @@ type bout struct {
 	lives   []*life
 	met     bool // the requests of the race were in flight at the same time
 	won     bool // the refresh was answered with new tokens
-	late    int  // requests that began after the logout and were answered as alive
-	beside  int  // requests that began before the logout, and were answered
+	late    int  // requests that began after the answer to the logout, and were alive
+	beside  int  // requests that were in flight while the logout was
 }
 
 // plainly logs a session out with nothing beside it. A race proves something only
@@ -96,15 +96,20 @@ func (r *run) rounds(ctx context.Context, name string, n int, make func(i, of in
 	return plain, bouts, r.watch(ctx, lives, r.soon()...)
 }
 
+// attempts is how often rounds are made until requests have met in one of them.
+const attempts = 3
+
 // crowdedRounds is how many rounds a race has where each is watched by itself.
 const crowdedRounds = 4
 
 // survivors are the lives among those given that are alive at their end, and those
-// that nothing is proved of.
+// that nothing is proved of. One that had expired by itself before it could be asked
+// is neither.
 func survivors(lives []*life) (alive, unclear []*life) {
 	for _, l := range lives {
 		switch last := l.last(); {
-		case last == nil || proves(last) == Unclear:
+		case last == nil:
+		case proves(last) == Unclear:
 			unclear = append(unclear, l)
 		case proves(last) == Alive:
 			alive = append(alive, l)
@@ -117,8 +122,10 @@ func survivors(lives []*life) (alive, unclear []*life) {
 func (r *run) outcome(check string, plain *bout, bouts []*bout, found func(rounds int) string, passed string) Result {
 	var alive, unclear []*life
 	rounds := 0
+	asked := false
 	var first *bout
 	for _, b := range bouts {
+		asked = asked || slices.ContainsFunc(b.lives, func(l *life) bool { return l.last() != nil })
 		living, unknown := survivors(b.lives)
 		alive, unclear = append(alive, living...), append(unclear, unknown...)
 		if len(living) > 0 {
@@ -130,6 +137,8 @@ func (r *run) outcome(check string, plain *bout, bouts []*bout, found func(round
 	}
 	plainAlive, plainUnclear := survivors(plain.lives)
 	switch {
+	case !asked:
+		return r.result(check, "", NotApplicable, "what the session held had expired before it could be replayed", plain.logout)
 	case len(plainAlive) > 0:
 		l := plainAlive[0]
 		return r.result(check, "", NotApplicable, "a logout with nothing beside it does not end the session either, which is another finding", plain.logout, l.last())
@@ -182,34 +191,36 @@ func refreshRaceExperiment() experiment {
 			if err != nil {
 				return nil, err
 			}
-			plain, bouts, err := r.rounds(ctx, "refresh against logout", racesOfRefresh, func(i, of int) (*bout, error) {
-				// The logout begins from just before the refresh would begin to just
-				// before it would end.
-				span := refreshTook + logoutTook
-				return r.race(ctx, i, span*time.Duration(i)/time.Duration(of)-logoutTook)
-			})
-			if err != nil {
-				return nil, err
-			}
+			var plain *bout
+			var bouts []*bout
 			var met, won, ended int
-			bouts = slices.DeleteFunc(bouts, func(b *bout) bool {
-				if b.logout == nil {
-					return true
+			for n := 0; n < attempts && met == 0; n++ {
+				plain, bouts, err = r.rounds(ctx, "refresh against logout", racesOfRefresh, func(i, of int) (*bout, error) {
+					return r.race(ctx, i, offsetOf(i, of, refreshTook, logoutTook))
+				})
+				if err != nil {
+					return nil, err
 				}
-				ended++
-				if b.met {
-					met++
-				}
-				if b.won {
-					won++
-				}
-				return false
-			})
+				won, ended = 0, 0
+				bouts = slices.DeleteFunc(bouts, func(b *bout) bool {
+					if b.logout == nil {
+						return true
+					}
+					ended++
+					if b.met {
+						met++
+					}
+					if b.won {
+						won++
+					}
+					return false
+				})
+			}
 			switch {
 			case ended == 0:
 				return nil, errors.New("the logout was refused in every round")
 			case met == 0:
-				return nil, errors.New("refresh and logout were never in flight at the same time")
+				return nil, &errNone{fmt.Sprintf("refresh and logout were not in flight at the same time in any of %d rounds: the target is too fast for it", attempts*ended)}
 			}
 			return []Result{r.outcome(check, plain, bouts,
 				func(rounds int) string {
@@ -219,6 +230,20 @@ func refreshRaceExperiment() experiment {
 		},
 	}
 }
+
+// offsetOf is by how much the logout of a round begins later than the refresh: from
+// just before the refresh begins to just before it ends. Where both are faster than
+// that can be aimed at, they begin at the same moment.
+func offsetOf(i, of int, refresh, logout time.Duration) time.Duration {
+	span := refresh + logout
+	if span < aimed {
+		return 0
+	}
+	return span*time.Duration(i)/time.Duration(of) - logout
+}
+
+// aimed is what the beginnings of two requests can be kept apart by.
+const aimed = 5 * time.Millisecond
 
 // durations is how long a refresh and a logout take when nothing is beside them.
 func (r *run) durations(ctx context.Context) (refresh, logout time.Duration, err error) {
@@ -247,17 +272,22 @@ func (r *run) race(ctx context.Context, i int, offset time.Duration) (*bout, err
 	at := r.target.Instances[i%len(r.target.Instances)]
 	var refresh, logout *answer
 	var refreshErr, logoutErr error
+	before := len(s.trail)
+	start := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
+		<-start
 		if refreshErr = r.options.Sleep(ctx, -offset); refreshErr == nil {
 			refresh, refreshErr = r.refresh(ctx, "refresh beside the logout", winner, at)
 		}
 	})
 	wg.Go(func() {
+		<-start
 		if logoutErr = r.options.Sleep(ctx, offset); logoutErr == nil {
 			logout, logoutErr = r.logout(ctx, s, instance)
 		}
 	})
+	close(start)
 	wg.Wait()
 	for _, err := range []error{refreshErr, logoutErr} {
 		if err := fatal(ctx, err); err != nil {
@@ -274,7 +304,8 @@ func (r *run) race(ctx context.Context, i int, offset time.Duration) (*bout, err
 	}
 	b.logout = logout
 	if refresh != nil {
-		b.met = refresh.began.Before(logout.ended) && logout.began.Before(refresh.ended)
+		began := s.trail[before].began // where it redirects, the last answer is another
+		b.met = refresh.began.Before(logout.ended) && began.Before(refresh.ended)
 	}
 	// Both have been answered: that counts as the end, for a refresh that was slower
 	// than the logout.
