@@ -56,17 +56,22 @@ func (st *study) step(f *Finding, s *site, what string) {
 	}
 }
 
+// A place is where one rule has at most one finding.
+type place struct {
+	rule, path string
+	offset     int
+}
+
 // emit keeps a finding. Of one rule in one place the surest stays.
 func (st *study) emit(f *Finding) {
-	for i := range st.findings {
-		old := &st.findings[i]
-		if old.Rule == f.Rule && old.Path == f.Path && old.Range.Start == f.Range.Start {
-			if f.Confidence.AtLeast(old.Confidence) {
-				*old = *f
-			}
-			return
+	at := place{f.Rule, f.Path, f.Range.Start.Offset}
+	if i, ok := st.places[at]; ok {
+		if f.Confidence.AtLeast(st.findings[i].Confidence) {
+			st.findings[i] = *f
 		}
+		return
 	}
+	st.places[at] = len(st.findings)
 	st.findings = append(st.findings, *f)
 }
 

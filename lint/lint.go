@@ -125,6 +125,8 @@ func inspect(ctx context.Context, files *sources, fronts *frontends, set *rulese
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, examineTimeout)
+	defer cancel()
 	findings, err := examine(ctx, program.Link(parsed, files, fronts.all...), set, rules)
 	if err != nil {
 		return nil, err

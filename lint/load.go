@@ -24,6 +24,8 @@ const (
 	maxTotal     = 512 << 20
 	parseTimeout = 20 * time.Second // of one file
 	maxConfig    = 1 << 20
+	// All rules on all files take seconds; source made to take longer is given up.
+	examineTimeout = 5 * time.Minute
 )
 
 // Folders that hold what others wrote, or what was generated. They are left out

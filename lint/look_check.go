@@ -75,6 +75,13 @@ func (st *study) uses(verify *site) []check {
 			out = append(out, check{verify, f, why, true})
 		}
 	}
+	// A helper that guards call is none by itself: they may look further.
+	all := slices.Clone(out)
+	out = slices.DeleteFunc(out, func(c check) bool {
+		return !st.guards[c.root] && slices.ContainsFunc(all, func(above check) bool {
+			return above.root != c.root && st.reach(above.root).has(c.root) && !st.reach(c.root).has(above.root)
+		})
+	})
 	guarded := len(out) > 0
 	for _, c := range st.chains {
 		i := slices.IndexFunc(c.answer, func(f *program.Function) bool { return seen[f] })

@@ -34,6 +34,9 @@ func commentPromisesExpiry(st *study) {
 // logoutNear returns the logout that a comment stands in, or right above; nil
 // without.
 func (st *study) logoutNear(f *program.File, at program.Range) *logout {
+	if st.ctx.Err() != nil {
+		return nil
+	}
 	for _, l := range st.logouts {
 		near := func(file *program.File, r program.Range) bool {
 			return file == f && at.Start.Line >= r.Start.Line-commentReach && at.Start.Line <= r.End.Line

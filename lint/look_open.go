@@ -100,6 +100,9 @@ func (st *study) failsOpen(fn *program.Function, way polarity) {
 // holdsLookup returns a look-up of state within some code, or one that it calls.
 func (st *study) holdsLookup(n *program.Node, s *program.Scope) *site {
 	var found *site
+	if st.ctx.Err() != nil {
+		return nil
+	}
 	for _, x := range st.own[s.Func] {
 		if found != nil || n == nil || !n.Range.Contains(x.node.Range) {
 			continue
@@ -161,9 +164,25 @@ func (st *study) letsPass(fn *program.Function, try, handler *program.Node, s *p
 	case passesByFalse:
 		return true
 	case passesByCall:
-		return try != nil && st.passesAfter(fn, try, s)
+		return try != nil && !st.guest(fn, try) && st.passesAfter(fn, try, s)
 	}
 	return false
+}
+
+// guest reports that only within a statement, where its error is caught, it is
+// written down whose the request is: after an error it passes as nobody's.
+func (st *study) guest(fn *program.Function, n *program.Node) bool {
+	inside, outside := false, false
+	for _, x := range st.own[fn] {
+		if x.node.Kind == program.Assign && len(x.written) > 1 && st.about("identity", strings.Join(x.written, ".")) {
+			if n.Range.Contains(x.node.Range) {
+				inside = true
+			} else {
+				outside = true
+			}
+		}
+	}
+	return inside && !outside
 }
 
 // What Node calls a function that an answer, or an error, is given to.
@@ -227,8 +246,8 @@ func (st *study) errorPasses(rest []*program.Node, name string, s *program.Scope
 		switch n.Kind {
 		case program.If:
 			switch test := errorTest(n.On, name); {
-			case test == "!=": // if err != nil { … }
-				return st.letsPass(fn, n, n.Then, s, way)
+			case test == "!=": // if err != nil { … }; with an else, what follows differs
+				return n.Else == nil && st.letsPass(fn, n, n.Then, s, way)
 			case test == "==" && n.Else == nil: // if err == nil && revoked { refuse }
 				refuses := false
 				program.Walk(n.Then, func(n *program.Node) bool {
@@ -338,6 +357,9 @@ func (st *study) droppedEffects(block *program.Node, s *program.Scope) {
 // holdsEffect returns what ends a session within some code, or what it calls.
 func (st *study) holdsEffect(n *program.Node, s *program.Scope) *site {
 	ends := func(_ *site, v verdict) bool { return v.effect && !v.memory }
+	if st.ctx.Err() != nil {
+		return nil
+	}
 	for _, x := range st.own[s.Func] {
 		if n == nil || !n.Range.Contains(x.node.Range) {
 			continue

@@ -25,7 +25,9 @@ type study struct {
 	fileOf   map[*program.Function]*program.File
 	verdicts map[*site]verdict
 	reached  map[*program.Function]*reach
+	reachAll int
 	sites    []*site
+	places   map[place]int // of the findings
 
 	checked   []check
 	shapes    map[*program.Function]bool
@@ -102,7 +104,7 @@ func newStudy(ctx context.Context, p *program.Program, rules *ruleset) *study {
 		own: map[*program.Function][]*site{}, within: map[*program.Function][]*program.Function{},
 		calls: map[*program.Function][]*program.Function{}, callers: map[*program.Function][]*program.Function{},
 		scopeOf: map[*program.Node]*program.Scope{}, fileOf: map[*program.Function]*program.File{},
-		verdicts: map[*site]verdict{}, reached: map[*program.Function]*reach{}, guards: map[*program.Function]bool{}, shapes: map[*program.Function]bool{},
+		verdicts: map[*site]verdict{}, places: map[place]int{}, reached: map[*program.Function]*reach{}, guards: map[*program.Function]bool{}, shapes: map[*program.Function]bool{},
 	}
 	for _, f := range p.Files {
 		for i := range f.Imports {
@@ -111,6 +113,11 @@ func newStudy(ctx context.Context, p *program.Program, rules *ruleset) *study {
 		for i := range f.Routes {
 			for _, h := range f.Routes[i].Handlers {
 				st.scopeOf[h] = nil
+				if h.Kind == program.Func && h.Func != nil { // Each leaves it out
+					if up := p.Enclosing(h.Func); up != nil {
+						st.scopeOf[h] = p.Scope(up)
+					}
+				}
 			}
 		}
 	}
@@ -158,14 +165,6 @@ func (st *study) index(fn *program.Function) {
 		}
 		return true
 	})
-	// A handler that stands right in the call of a route is skipped above.
-	for _, h := range st.program.Scope(fn).File.Routes {
-		for _, n := range h.Handlers {
-			if st.scopeOf[n] == nil && n.Kind == program.Func && st.program.Enclosing(n.Func) == fn {
-				st.scopeOf[n] = st.program.Scope(fn)
-			}
-		}
-	}
 }
 
 // decorators are calls of the function, or of the top level, in which what they
@@ -257,8 +256,11 @@ type reach struct {
 	cut   bool                                    // there is more than was looked at
 }
 
-// Of one function more than this is not followed.
-const maxReach = 2_000
+// Of one function more than this is not followed, and of all of them together.
+const (
+	maxReach    = 2_000
+	maxReachAll = 20_000_000
+)
 
 // reach follows the calls from functions on.
 func (st *study) reach(from ...*program.Function) *reach {
@@ -281,7 +283,7 @@ func (st *study) reach(from ...*program.Function) *reach {
 			if _, ok := r.via[next]; ok {
 				continue
 			}
-			if len(r.funcs) >= maxReach {
+			if len(r.funcs) >= maxReach || st.reachAll > maxReachAll || st.ctx.Err() != nil {
 				r.cut = true
 				break
 			}
@@ -289,6 +291,7 @@ func (st *study) reach(from ...*program.Function) *reach {
 			r.funcs = append(r.funcs, next)
 		}
 	}
+	st.reachAll += len(r.funcs) + len(r.sites)
 	if len(from) == 1 {
 		st.reached[from[0]] = r
 	}

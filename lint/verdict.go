@@ -114,7 +114,7 @@ func (st *study) judge(s *site) verdict {
 	}
 	v.missing = s.value.Missing
 	name := strings.Join(s.written, ".")
-	if w := program.Written(s.node.On); len(w) > 0 && unicode.IsUpper(rune(w[len(w)-1][0])) && s.scope.File.Language != program.Go {
+	if w := program.Written(s.node.On); len(w) > 0 && w[len(w)-1] != "" && unicode.IsUpper(rune(w[len(w)-1][0])) && s.scope.File.Language != program.Go {
 		return v // it makes an object, and the name is that of a class
 	}
 	v.suspect = st.about("could-end", name)

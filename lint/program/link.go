@@ -11,26 +11,28 @@ type Program struct {
 	Files     []*File
 	Functions []*Function // of all files, in order; the top level of a file is one too
 
-	frontends map[Language]Frontend
-	tree      Tree
-	byPath    map[string]*File
-	byPackage map[string][]*File
-	scopes    map[*Function]*Scope
-	tops      map[*File]*Scope
-	tied      map[*File]*File
-	classes   []*Class
-	classIn   map[*Class]*Scope
-	whole     map[*Class]*Class               // of a type of Go whose methods stand in several files: the one with its fields
-	parts     map[*Class][]*Class             // the reverse
-	members   map[*Class]map[string][]binding // what methods assign to this.name
-	served    map[*Node]bool                  // handlers of routes
-	resolved  map[resolution][]*File
-	exports   map[*File]map[string][]Export
-	exporting map[exportKey]bool // being resolved: re-exports may go in circles
-	known     map[*Node]*Value
-	typing    map[named]bool // whose types are being resolved
-	spreading map[*Node]bool // objects that are being looked into
-	depth     int
+	frontends   map[Language]Frontend
+	tree        Tree
+	byPath      map[string]*File
+	byPackage   map[string][]*File
+	scopes      map[*Function]*Scope
+	tops        map[*File]*Scope
+	implemented map[memberKey][]*Function
+	tied        map[*File]*File
+	literals    map[string][]binding // of types of Go, by the last part of the type's name
+	classes     []*Class
+	classIn     map[*Class]*Scope
+	whole       map[*Class]*Class               // of a type of Go whose methods stand in several files: the one with its fields
+	parts       map[*Class][]*Class             // the reverse
+	members     map[*Class]map[string][]binding // what methods assign to this.name
+	served      map[*Node]bool                  // handlers of routes
+	resolved    map[resolution][]*File
+	exports     map[*File]map[string][]Export
+	exporting   map[exportKey]bool // being resolved: re-exports may go in circles
+	known       map[*Node]*Value
+	typing      map[named]bool // whose types are being resolved
+	spreading   map[*Node]bool // objects that are being looked into
+	depth       int
 }
 
 type resolution struct {
@@ -74,7 +76,7 @@ func Link(files []*File, tree Tree, frontends ...Frontend) *Program {
 	p := &Program{
 		Files: files, tree: tree,
 		frontends: map[Language]Frontend{}, byPath: map[string]*File{}, byPackage: map[string][]*File{},
-		scopes: map[*Function]*Scope{}, tops: map[*File]*Scope{}, tied: map[*File]*File{}, classIn: map[*Class]*Scope{},
+		scopes: map[*Function]*Scope{}, tops: map[*File]*Scope{}, tied: map[*File]*File{}, implemented: map[memberKey][]*Function{}, literals: map[string][]binding{}, classIn: map[*Class]*Scope{},
 		whole: map[*Class]*Class{}, parts: map[*Class][]*Class{}, members: map[*Class]map[string][]binding{},
 		served: map[*Node]bool{}, resolved: map[resolution][]*File{}, exports: map[*File]map[string][]Export{},
 		exporting: map[exportKey]bool{}, known: map[*Node]*Value{}, typing: map[named]bool{}, spreading: map[*Node]bool{},
@@ -384,6 +386,10 @@ func (p *Program) rebind(n *Node, top *Scope) {
 	visit = func(n *Node, s *Scope) {
 		if n.Kind == Assign && !n.Declare && n.On != nil && len(n.Args) > 0 && n.Text == "=" {
 			p.assign(n.On, n.Args[0], s)
+		}
+		if n.Kind == Object && n.Type != "" {
+			name := n.Type[strings.LastIndexByte(n.Type, '.')+1:]
+			p.literals[name] = append(p.literals[name], binding{scope: s, node: n})
 		}
 		p.step(n, s, visit)
 	}

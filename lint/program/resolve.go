@@ -328,7 +328,8 @@ func (p *Program) export(f *File, name string) (Value, bool) {
 	if f.Language != JavaScript {
 		return p.topLevel(f, name)
 	}
-	for _, e := range p.exports[f][name] {
+	if same := p.exports[f][name]; len(same) > 0 {
+		e := same[0]
 		if e.Module != "" {
 			imp := Import{Module: e.Module, Symbol: e.Symbol}
 			return p.imported(&imp, f), true
@@ -457,6 +458,9 @@ func (p *Program) ofClass(c *Class, name string, depth int) (Value, bool) {
 			return v, true
 		}
 	}
+	if v, ok := p.filled(c, name); ok {
+		return v, true
+	}
 	for i := range c.Fields {
 		if f := &c.Fields[i]; f.Name == name && f.Type != "" {
 			return Value{Path: Path{Names: []string{f.Type}}, Lasting: true}, true
@@ -475,6 +479,24 @@ func (p *Program) ofClass(c *Class, name string, depth int) (Value, bool) {
 	return Value{}, false
 }
 
+// filled is a field by what literals of its type put there: functions, mostly.
+func (p *Program) filled(c *Class, name string) (Value, bool) {
+	for i, l := range p.literals[c.Name] {
+		if i >= 32 {
+			break
+		}
+		n := l.node.Field(name)
+		if n == nil || p.typed(l.node.Type, l.scope).Class != c {
+			continue
+		}
+		if v := p.Value(n, l.scope); len(v.Funcs) > 0 || v.Class != nil || v.Path.Module != "" {
+			v.Lasting, v.Param = true, nil
+			return v, true
+		}
+	}
+	return Value{}, false
+}
+
 // method finds a method that c itself has.
 func (p *Program) method(c *Class, name string) *Function {
 	for _, part := range p.parts[c] {
@@ -487,6 +509,11 @@ func (p *Program) method(c *Class, name string) *Function {
 
 // implementations are the methods that a call of an interface's method may reach.
 func (p *Program) implementations(c *Class, name string) []*Function {
+	key := memberKey{c, name}
+	if all, ok := p.implemented[key]; ok {
+		return all
+	}
+	p.implemented[key] = nil // a circle finds nothing
 	var all []*Function
 	for _, other := range p.classes {
 		if other == c || other.Interface || p.one(other) != other || len(all) >= 8 {
@@ -503,7 +530,13 @@ func (p *Program) implementations(c *Class, name string) []*Function {
 			all = append(all, m)
 		}
 	}
+	p.implemented[key] = all
 	return all
+}
+
+type memberKey struct {
+	class *Class
+	name  string
 }
 
 func (p *Program) implements(c, i *Class) bool {
