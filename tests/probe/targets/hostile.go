@@ -3,6 +3,7 @@ package targets
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -13,6 +14,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/coder/websocket"
 )
 
 // A Hostile server is a sound application but for one kind of request, which it
@@ -21,7 +24,10 @@ type Hostile struct {
 	Name  string
 	At    string // "POST /login", or "" for all requests
 	After int    // so many of them are answered well
-	Does  func(*Trap, http.ResponseWriter, *http.Request)
+	// Inside says that only who is logged in gets it, and that logout ends that: the
+	// application is sound, and hard to read.
+	Inside bool
+	Does   func(*Trap, http.ResponseWriter, *http.Request)
 }
 
 // A Trap is a hostile server that runs.
@@ -41,7 +47,12 @@ func (h Hostile) Spring(t testing.TB) *Trap {
 	trap := &Trap{Notes: Start(t, Options{Takes: 5 * time.Millisecond}), over: make(chan struct{})}
 	inner := trap.instances[0].handler()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if h.At != "" && h.At != r.Method+" "+r.URL.Path || trap.Sprung.Add(1) <= int64(h.After) {
+		spared := h.At != "" && h.At != r.Method+" "+r.URL.Path
+		if !spared && h.Inside {
+			_, err := trap.instances[0].check(r)
+			spared = err != nil
+		}
+		if spared || trap.Sprung.Add(1) <= int64(h.After) {
 			inner.ServeHTTP(w, r)
 			return
 		}
@@ -137,6 +148,19 @@ func Hostiles() []Hostile {
 		all = append(all, Hostile{Name: name, At: "POST /login", Does: does})
 	}
 	return append(all,
+		Hostile{Name: "endless-body-inside", At: "GET /api/notes", Inside: true, Does: endless},
+		Hostile{Name: "a-byte-at-a-time-inside", At: "GET /api/notes", Inside: true, Does: drip},
+		Hostile{Name: "socket-hangs", At: "GET /socket", Does: hang},
+		Hostile{Name: "socket-is-none", At: "GET /socket", Does: func(_ *Trap, w http.ResponseWriter, _ *http.Request) {
+			reply(w, http.StatusOK, map[string]string{"subject": "ada"})
+		}},
+		Hostile{Name: "socket-floods", At: "GET /socket", Does: flood},
+		Hostile{Name: "stream-hangs", At: "GET /events", Does: hang},
+		Hostile{Name: "stream-without-lines", At: "GET /events", Does: func(trap *Trap, w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/event-stream")
+			for chunk := bytes.Repeat([]byte("a"), 1<<20); trap.write(w, chunk); {
+			}
+		}},
 		Hostile{Name: "hangs-later", At: "GET /api/me", After: 5, Does: hang},
 		Hostile{Name: "says-yes-to-all", Does: func(_ *Trap, w http.ResponseWriter, _ *http.Request) {
 			reply(w, http.StatusOK, map[string]string{"access_token": "yes", "refresh_token": "yes", "subject": "ada"})
@@ -243,6 +267,27 @@ func bomb(trap *Trap, w http.ResponseWriter, _ *http.Request) {
 type writer func([]byte) (int, error)
 
 func (w writer) Write(p []byte) (int, error) { return w(p) }
+
+// flood sends large messages for as long as anybody listens, and hears nothing.
+func flood(trap *Trap, w http.ResponseWriter, r *http.Request) {
+	c, err := websocket.Accept(w, r, nil)
+	if err != nil {
+		return // who asked knows
+	}
+	defer c.CloseNow()
+	for chunk := bytes.Repeat([]byte("a"), 1<<20); trap.write(message{c, r.Context()}, chunk); {
+	}
+}
+
+// A message is what is written to a socket at once.
+type message struct {
+	*websocket.Conn
+	ctx context.Context
+}
+
+func (m message) Write(p []byte) (int, error) {
+	return len(p), m.Conn.Write(m.ctx, websocket.MessageText, p)
+}
 
 func manyCookies(_ *Trap, w http.ResponseWriter, _ *http.Request) {
 	for n := range 1200 {
