@@ -192,14 +192,11 @@ func (p place) look(best map[string]place) []place {
 	var below []place
 	for _, member := range slices.Sorted(maps.Keys(members)) {
 		name := strings.NewReplacer("_", "", "-", "").Replace(strings.ToLower(member))
-		if p.name != "" && (name == "token" || name == "value") {
+		if isWellKnown(p.name) && (name == "token" || name == "value") {
 			name = p.name // {"refresh": {"token": …}}
 		}
 		here := place{pointer: p.pointer + "/" + escapePointer(member), value: members[member], name: name}
 		if _, isObject := here.value.(map[string]any); isObject {
-			if name == "token" {
-				here.name = "" // {"token": {…}} names a group, not a kind
-			}
 			below = append(below, here)
 			continue
 		}
@@ -216,6 +213,17 @@ func (p place) look(best map[string]place) []place {
 		}
 	}
 	return below
+}
+
+// isWellKnown reports whether a name says what kind of token lies in an object.
+// "token" does not.
+func isWellKnown(name string) bool {
+	for _, names := range wellKnown {
+		if name != "token" && slices.Contains(names, name) {
+			return true
+		}
+	}
+	return false
 }
 
 func escapePointer(member string) string {

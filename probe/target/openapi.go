@@ -16,7 +16,8 @@ import (
 	"github.com/goccy/go-yaml/parser"
 )
 
-// MaxOpenAPI is the largest document that FromOpenAPI reads, in bytes.
+// MaxOpenAPI is the largest document that FromOpenAPI reads, in bytes. One in YAML
+// may have a quarter of it, which takes the parser seconds.
 const MaxOpenAPI = 16 << 20
 
 // The parts of a document that are looked at.
@@ -74,6 +75,9 @@ func readOpenAPI(document []byte) (any, error) {
 // readYAML reads a document that may have anchors, but not so that it grows: an
 // anchor with an alias in it is refused, and so are too many of them.
 func readYAML(document []byte) (any, error) {
+	if most := MaxOpenAPI / 4; len(document) > most {
+		return nil, fmt.Errorf("the document has %d bytes, as YAML at most %d are read: convert it to JSON", len(document), most)
+	}
 	if err := shallow(document); err != nil {
 		return nil, err
 	}

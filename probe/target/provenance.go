@@ -31,13 +31,19 @@ type provenance struct {
 	// uses are the finders that each exchange needs.
 	uses  map[int]map[string]Finder
 	needs []int
+	// searches of pages so far.
+	searches int
 	// anew: what a page holds is fetched again for the request that sends it, since
 	// each look at the page may change it.
 	anew bool
 }
 
-// maxValues bounds what is remembered of a recording.
-const maxValues = 300_000
+// maxValues bounds what is remembered of a recording, and maxSearches how many
+// values are looked for in its pages.
+const (
+	maxValues   = 300_000
+	maxSearches = 100
+)
 
 // idName recognizes members that hold a number or word that identifies somebody,
 // which may be short.
@@ -147,9 +153,10 @@ func (p *provenance) find(value string, at int) (held, bool) {
 		return h, h.at < at
 	}
 	// Pages are searched only for what is missing.
-	if len(value) < 8 || !secretLike(value) {
+	if len(value) < 8 || !secretLike(value) || p.searches == maxSearches {
 		return held{}, false
 	}
+	p.searches++
 	for i := at - 1; i >= 0; i-- {
 		x := p.all[i]
 		if x.kind != "text/html" && x.kind != "application/xhtml+xml" {
