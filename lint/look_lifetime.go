@@ -43,8 +43,9 @@ func (st *study) keeps(s *site) bool {
 func (st *study) longestLife(near *program.File) (time.Duration, *site) {
 	var longest time.Duration
 	var where *site
-	for _, s := range st.sites {
-		if e := st.find(setSign, s); e == nil || !st.program.Together(s.scope.File, near) || st.other(s, s.fn()) {
+	for _, x := range st.signings() {
+		s := x.site
+		if !st.program.Together(s.scope.File, near) || st.other(s, s.fn()) {
 			continue
 		}
 		if slices.ContainsFunc(append(words(s.node), owner(s.fn())), func(w string) bool { return st.about("refresh-word", w) }) {

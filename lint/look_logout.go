@@ -169,9 +169,9 @@ func (st *study) statelessRefresh(near *program.File) *site {
 
 // issuesRefresh returns where a refresh token is made.
 func (st *study) issuesRefresh(near *program.File) *site {
-	for _, s := range st.sites {
-		e := st.find(setSign, s)
-		if e != nil && st.program.Together(s.scope.File, near) && (e.As == "refresh" || slices.ContainsFunc(words(s.node), func(w string) bool { return st.about("refresh-word", w) })) {
+	for _, x := range st.signings() {
+		s, e := x.site, x.entry
+		if st.program.Together(s.scope.File, near) && (e.As == "refresh" || slices.ContainsFunc(words(s.node), func(w string) bool { return st.about("refresh-word", w) })) {
 			return s
 		}
 	}

@@ -16,18 +16,20 @@ func tokenWithoutID(st *study) { st.claimMissing("token-id", false) }
 // claimMissing finds tokens that are signed without a claim. What stands in the
 // vocabulary as "adds-" and the claim's name adds it by itself.
 func (st *study) claimMissing(claim string, expiry bool) {
-	if expiry && st.defaultsHave(claim) {
-		return
+	if expiry {
+		for _, s := range st.sites {
+			st.expiryOff(s)
+		}
+		if st.defaultsHave(claim) {
+			return
+		}
 	}
-	for _, s := range st.sites {
+	for _, x := range st.signings() {
 		if st.ctx.Err() != nil {
 			return
 		}
-		if expiry {
-			st.expiryOff(s)
-		}
-		e := st.find(setSign, s)
-		if e == nil || e.As == "complete" || e.As == "refresh" || e.As == "access" {
+		s, e := x.site, x.entry
+		if e.As == "complete" || e.As == "refresh" || e.As == "access" {
 			continue // the library adds both
 		}
 		fn := s.fn()
@@ -210,4 +212,23 @@ func (st *study) expiryOff(s *site) {
 			}
 		}
 	}
+}
+
+// A signing is a place where a token is made.
+type signing struct {
+	site  *site
+	entry *entry
+}
+
+// signings finds them all, once.
+func (st *study) signings() []signing {
+	if st.signed == nil {
+		st.signed = []signing{}
+		for _, s := range st.sites {
+			if e := st.find(setSign, s); e != nil {
+				st.signed = append(st.signed, signing{s, e})
+			}
+		}
+	}
+	return st.signed
 }

@@ -30,6 +30,7 @@ type study struct {
 	places   map[place]int // of the findings
 
 	checked   []check
+	signed    []signing
 	shapes    map[*program.Function]bool
 	chains    []*chain // of all routes that answer
 	logouts   []*logout
