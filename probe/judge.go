@@ -288,6 +288,15 @@ func (l *likeness) compare(t traits, sameStatus bool) (alive, dead float64, tell
 			dead = max(dead, share)
 		}
 	}
+	if alive > 1-alike {
+		return alive, dead, telling
+	}
+	for _, kind := range l.bare {
+		// It has all that such a refusal has, and nothing else.
+		has, _ := kind.share(t)
+		only, _ := t.share(kind)
+		dead = max(dead, min(has, only))
+	}
 	return alive, dead, telling
 }
 

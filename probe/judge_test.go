@@ -66,6 +66,15 @@ func TestJudgeComparesWithBothControls(t *testing.T) {
 				Unclear: {answered(200, isJSON, `{"data":{},"n":11}`), answered(200, isHTML, `busy`)},
 			},
 		},
+		"by what is left out, where refusals say 200": {
+			alive: []*answer{answered(200, isJSON, `{"user":"ada"}`), answered(200, isJSON, `{"user":"ada"}`)},
+			dead:  []*answer{answered(200, isJSON, `{}`), answered(200, isJSON, `{}`)},
+			answers: map[Class][]*answer{
+				Alive:   {answered(200, isJSON, `{"user":"ada"}`)},
+				Dead:    {answered(200, isJSON, `{}`)},
+				Unclear: {answered(200, isJSON, `{"error":"busy","code":7}`), answered(200, isHTML, `busy`)},
+			},
+		},
 		"by a word in a page": {
 			alive: []*answer{answered(200, isHTML, page("<p>ada</p>")), answered(200, isHTML, page("<p>ada</p>"))},
 			dead:  []*answer{answered(200, isHTML, page("<a href=/login>Log in</a>")), answered(200, isHTML, page("<a href=/login>Log in</a>"))},
