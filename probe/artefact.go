@@ -28,6 +28,7 @@ type artefact struct {
 	// jar, if it is not nil, adds the cookies that a browser would send.
 	jar     *jar
 	born    time.Time
+	marks   []moment  // what became of its session before it was copied
 	expires time.Time // what the artefact says; zero if it says nothing
 	// alter, if it is not nil, changes a finished request: for another spelling of
 	// the same token. It must not keep what it is given.
@@ -131,7 +132,7 @@ func (r *run) artefacts(s *session) []artefact {
 
 // bare is an artefact of a session that holds no credential yet.
 func (r *run) bare(s *session) artefact {
-	a := artefact{user: s.user, session: s.label, born: s.born, vars: target.Vars{}}
+	a := artefact{user: s.user, session: s.label, born: s.born, marks: s.moments(), vars: target.Vars{}}
 	for name, value := range s.vars {
 		if !r.credential(name) {
 			a.vars[name] = value
@@ -143,7 +144,7 @@ func (r *run) bare(s *session) artefact {
 // together is all that a session's requests carry, as a browser sends it.
 func (r *run) together(s *session) artefact {
 	a := artefact{
-		name: "all together", kind: Together, user: s.user, session: s.label, born: s.born,
+		name: "all together", kind: Together, user: s.user, session: s.label, born: s.born, marks: s.moments(),
 		vars: s.vars.Clone(), jar: s.jar.clone(),
 	}
 	for _, value := range a.vars {

@@ -30,8 +30,12 @@ func forgedExperiment() experiment {
 				if token == nil {
 					continue
 				}
-				if matters, err := r.matters(ctx, v, r.on(instance)); err != nil || !matters {
-					return nil, err
+				matters, err := r.matters(ctx, v, r.on(instance))
+				if err != nil {
+					return results, err
+				}
+				if !matters {
+					continue
 				}
 				more, err := r.forge(ctx, s, v, token, control)
 				if err != nil {

@@ -2,11 +2,14 @@ package probe
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -38,7 +41,7 @@ type line struct {
 // A message is one that was received.
 type message struct {
 	at    time.Time
-	shape string // its members if it is JSON, else nothing
+	shape string // see shapeOf
 	text  []byte // the beginning of it
 }
 
@@ -143,7 +146,7 @@ func (r *run) openWebSocket(ctx context.Context, l *line) error {
 		defer close(l.done)
 		for {
 			_, text, err := conn.Read(ctx)
-			if err != nil || !l.receive(text) {
+			if err != nil || !l.receive("", text) {
 				l.end(err)
 				_ = conn.CloseNow() // it is over, however it closes
 				return
@@ -206,7 +209,7 @@ func (r *run) openStream(ctx context.Context, l *line) error {
 		defer response.Body.Close()
 		var why error
 		for event, err := range sse.Read(io.LimitReader(response.Body, 8*r.client.body), &sse.ReadConfig{MaxEventSize: int(r.client.body)}) {
-			if why = err; err != nil || !l.receive([]byte(event.Data)) {
+			if why = err; err != nil || !l.receive(event.Type, []byte(event.Data)) {
 				break
 			}
 		}
@@ -216,25 +219,35 @@ func (r *run) openStream(ctx context.Context, l *line) error {
 }
 
 // receive notes a message, and reports whether more are wanted.
-func (l *line) receive(text []byte) bool {
+func (l *line) receive(kind string, text []byte) bool {
+	shape := shapeOf(kind, text)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.messages = append(l.messages, message{at: l.now(), shape: shapeOf(text), text: append([]byte(nil), text[:min(len(text), maxShown)]...)})
+	l.messages = append(l.messages, message{at: l.now(), shape: shape, text: append([]byte(nil), text[:min(len(text), maxShown)]...)})
 	return len(l.messages) < maxMessages
 }
 
-// shapeOf is what a message consists of: its members and what they are, without
-// their values, if it is JSON.
-func shapeOf(text []byte) string {
-	t := traitsOf(&answer{body: text})
-	var all []string
-	for trait := range t {
-		if !strings.Contains(trait, " = ") && !strings.HasPrefix(trait, "text ") {
+// shapeOf is what a message consists of. If it is JSON: its members and what they
+// are, without their values but for the member that says of which kind it is. Else
+// how it begins, without its numbers. The kind is that of an event.
+func shapeOf(kind string, text []byte) string {
+	all := []string{"kind " + kind}
+	for trait := range traitsOf(&answer{body: text}) {
+		named := strings.HasPrefix(trait, valueTrait) && slices.ContainsFunc(kinds, func(name string) bool { return strings.HasPrefix(trait, valueTrait+"/"+name+" ") })
+		if named || !strings.HasPrefix(trait, valueTrait) && !strings.HasPrefix(trait, "text ") {
 			all = append(all, trait)
 		}
 	}
+	if !json.Valid(text) {
+		all = append(all, numbers.ReplaceAllString(strings.ToValidUTF8(string(text[:min(len(text), 40)]), "·"), "#"))
+	}
 	return strings.Join(sorted(all), "\n")
 }
+
+var (
+	kinds   = []string{"type", "event", "kind", "op", "action"}
+	numbers = regexp.MustCompile(`[0-9]+`)
+)
 
 // end notes that no more comes.
 func (l *line) end(err error) {

@@ -193,6 +193,9 @@ func (r *run) file(l *life) int {
 	for _, a := range l.all() {
 		out.Answers = append(out.Answers, Answer{After: a.began.Sub(from), Took: a.ended.Sub(a.began), Status: a.status, Class: a.class, Backed: a.backed})
 	}
+	for _, m := range l.artefact.marks {
+		out.Marks = append(out.Marks, Mark{After: m.at.Sub(from), What: m.what})
+	}
 	l.id, l.filed = r.report.add(out), true
 	return l.id
 }

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/rescind/rescind/probe/target"
@@ -25,6 +26,23 @@ type session struct {
 	// trail are the answers to its login, its refreshes and its logout, for the
 	// evidence.
 	trail []*answer
+}
+
+// A moment is something that happened to a session, for the picture of its life.
+type moment struct {
+	at   time.Time
+	what string
+}
+
+// moments are its refreshes so far.
+func (s *session) moments() []moment {
+	var all []moment
+	for _, a := range s.trail {
+		if strings.HasPrefix(a.request.role, "refresh") && a.err == nil {
+			all = append(all, moment{a.ended, "refresh"})
+		}
+	}
+	return all
 }
 
 // copied is a copy of all that a session holds: what a thief has. What becomes of

@@ -178,35 +178,14 @@ func (r *run) reopened() time.Duration {
 	return min(max(2*r.every(), r.tolerance()/2), 2*time.Second) + 100*time.Millisecond
 }
 
-// A heard is what one line received that a live session receives.
-type heard struct {
-	before, after []message // before the logout, and later than the tolerance after it
-	closed        time.Time
-}
-
-func (p *pair) heard(l *line, logout *answer, known map[string]bool) heard {
-	messages, closed := l.seen()
-	h := heard{closed: closed}
-	for _, m := range messages {
-		switch {
-		case m.at.Before(logout.began):
-			h.before = append(h.before, m)
-		case m.at.After(logout.ended.Add(p.run.tolerance())) && known[m.shape]:
-			h.after = append(h.after, m)
-		}
-	}
-	return h
-}
-
-func (p *pair) judge(logout *answer) []Result {
-	r := p.run
-	subject := p.mine.name + " on " + p.instance
-	ended := logout.ended
-	// What a live session is sent: messages of before the logout, and those of the
-	// session that goes on. A server that answers "log in first" sends another kind.
+// known are the shapes of what a live session is sent: what came before the logout,
+// and what the session gets that goes on; but not what an invented token gets too,
+// unless that gets everything.
+func (p *pair) known(logout *answer) map[string]bool {
 	known := map[string]bool{}
 	live, _ := p.other.seen()
 	mine, _ := p.mine.seen()
+	none, _ := p.nobody.seen()
 	for _, m := range live {
 		known[m.shape] = true
 	}
@@ -215,40 +194,104 @@ func (p *pair) judge(logout *answer) []Result {
 			known[m.shape] = true
 		}
 	}
-	me, other, none := p.heard(p.mine, logout, known), p.heard(p.other, logout, known), p.heard(p.nobody, logout, known)
+	if !p.everybodys(logout) {
+		for _, m := range none {
+			delete(known, m.shape)
+		}
+	}
+	return known
+}
+
+// everybodys reports whether the socket with an invented token was still open at
+// the logout, and had received the newest of what the session did.
+func (p *pair) everybodys(logout *answer) bool {
+	mine, _ := p.mine.seen()
+	none, closed := p.nobody.seen()
+	newest := ""
+	for _, m := range mine {
+		if m.at.Before(logout.began) {
+			newest = m.shape
+		}
+	}
+	return (closed.IsZero() || closed.After(logout.began)) && newest != "" &&
+		slices.ContainsFunc(none, func(m message) bool { return m.shape == newest && m.at.Before(logout.began) })
+}
+
+// later are the messages that a line received later than the tolerance after the
+// logout: those that a live session receives, and others.
+func (p *pair) later(l *line, logout *answer, known map[string]bool) (live, strange []message) {
+	messages, _ := l.seen()
+	for _, m := range messages {
+		switch {
+		case !m.at.After(logout.ended.Add(p.run.tolerance())):
+		case known[m.shape]:
+			live = append(live, m)
+		default:
+			strange = append(strange, m)
+		}
+	}
+	return live, strange
+}
+
+// variable reports whether messages to a live session come in ever new shapes, so
+// that a new one says nothing.
+func (p *pair) variable(logout *answer) bool {
+	live, _ := p.other.seen()
+	before := map[string]bool{}
+	for _, m := range live {
+		if m.at.Before(logout.began) {
+			before[m.shape] = true
+		}
+	}
+	return len(before) > 0 && slices.ContainsFunc(live, func(m message) bool { return m.at.After(logout.ended) && !before[m.shape] })
+}
+
+func (p *pair) judge(logout *answer) []Result {
+	r := p.run
+	subject := p.mine.name + " on " + p.instance
+	ended := logout.ended
+	known := p.known(logout)
+	_, closed := p.mine.seen()
+	_, otherClosed := p.other.seen()
+	mine, strange := p.later(p.mine, logout, known)
+	others, _ := p.later(p.other, logout, known)
 	evidence := []*answer{p.valid, p.mine.opened, logout}
-	if n := len(me.after); n > 0 {
-		evidence = append(evidence, p.mine.exchangeOf(me.after[0], Alive), p.mine.exchangeOf(me.after[n-1], Alive))
+	if n := len(mine); n > 0 {
+		evidence = append(evidence, p.mine.exchangeOf(mine[0], Alive), p.mine.exchangeOf(mine[n-1], Alive))
+	} else if n := len(strange); n > 0 {
+		evidence = append(evidence, p.mine.exchangeOf(strange[n-1], Unclear))
 	}
 	result := func(v Verdict, format string, args ...any) []Result {
 		out := r.result(p.check, subject, v, fmt.Sprintf(format, args...), evidence...)
-		out.Lives = []int{p.file(p.mine, ended, known, me)}
+		out.Lives = []int{p.file(p.mine, ended, known, closed)}
 		return []Result{out}
 	}
 	switch {
-	case p.mine.opened.class != Alive || !me.closed.IsZero() && me.closed.Before(logout.began):
+	case p.mine.opened.class != Alive || !closed.IsZero() && closed.Before(logout.began):
 		evidence = append(evidence, p.other.opened)
 		return result(Inconclusive, "it was not open when the session was logged out: %s", p.mine.reason())
-	case len(none.before) > 0 && len(me.before) > 0:
+	case p.everybodys(logout):
 		evidence = append(evidence, p.nobody.opened)
 		return result(Note, "it is open to everybody: with invented tokens it carries the same")
-	case len(me.after) > 0:
-		last := me.after[len(me.after)-1].at.Sub(ended)
+	case len(mine) > 0:
+		last := mine[len(mine)-1].at.Sub(ended)
 		how := "it is still open"
-		if !me.closed.IsZero() {
-			how = "it was closed " + round(me.closed.Sub(ended)) + " after it"
+		if !closed.IsZero() {
+			how = "it was closed " + round(closed.Sub(ended)) + " after it"
 		}
 		return append(result(Finding, "%d messages came later than %s after the logout, the last one %s after it; %s",
-			len(me.after), round(r.tolerance()), round(last), how), p.again(logout, known)...)
-	case !other.closed.IsZero():
+			len(mine), round(r.tolerance()), round(last), how), p.again(logout, known)...)
+	case !otherClosed.IsZero():
 		evidence = append(evidence, p.other.opened)
 		return result(Inconclusive, "the socket of a session that nobody logged out was closed too")
-	case len(other.after) > 0 && me.closed.IsZero():
+	case len(strange) > 0 && (p.variable(logout) || len(others) == 0):
+		return result(Inconclusive, "it stays open and received %d messages later than %s after the logout, of which cannot be told whether a live session gets such", len(strange), round(r.tolerance()))
+	case len(others) > 0 && closed.IsZero():
 		return append(result(Pass, "it stays open and carries nothing of the session any more, while another session's does"), p.again(logout, known)...)
-	case me.closed.IsZero():
+	case closed.IsZero():
 		return result(Inconclusive, "it stays open, and neither it nor that of another session received anything: the description can say what to send")
 	}
-	text := fmt.Sprintf("closed %s after the logout (%s), while another session's stays open", round(max(me.closed.Sub(ended), 0)), p.mine.reason())
+	text := fmt.Sprintf("closed %s after the logout (%s), while another session's stays open", round(max(closed.Sub(ended), 0)), p.mine.reason())
 	return append(result(Pass, "%s", text), p.again(logout, known)...)
 }
 
@@ -289,7 +332,7 @@ func (l *line) reason() string {
 
 // file puts the socket into the report as a life: each message is an answer, and
 // its end another.
-func (p *pair) file(l *line, ended time.Time, known map[string]bool, h heard) int {
+func (p *pair) file(l *line, ended time.Time, known map[string]bool, closed time.Time) int {
 	a := l.artefact
 	a.name, a.kind = l.name, Socket
 	out := &life{experiment: "sockets", artefact: a, route: &route{line: l.name, instance: p.instance}, ended: ended, endedAt: p.run.target.Instances[0]}
@@ -302,11 +345,12 @@ func (p *pair) file(l *line, ended time.Time, known map[string]bool, h heard) in
 		out.answers = append(out.answers, l.exchangeOf(m, class))
 	}
 	out.answers = firstOf(maxFiled, out.answers)
-	if !h.closed.IsZero() {
-		end := l.exchangeOf(message{at: h.closed}, Dead)
+	if !closed.IsZero() {
+		end := l.exchangeOf(message{at: closed}, Dead)
 		_, other := p.other.seen()
 		end.backed = other.IsZero()
 		out.answers = append(out.answers, end)
+		out.artefact.marks = append(out.artefact.marks, moment{closed, "closed"})
 	}
 	return p.run.file(out)
 }

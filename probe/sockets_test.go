@@ -3,6 +3,7 @@ package probe
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,13 +14,22 @@ import (
 // sockets are a WebSocket that echoes, and an event stream.
 func (s *service) sockets(mux *http.ServeMux) {
 	mux.HandleFunc("GET /ws", func(w http.ResponseWriter, q *http.Request) {
-		session := s.caller(w, q)
+		session := s.late(q)
 		if session == nil {
-			return
+			if session = s.caller(w, q); session == nil {
+				return
+			}
 		}
 		conn, err := websocket.Accept(w, q, nil)
 		if err != nil {
 			s.t.Log(err)
+			return
+		}
+		if session.id == "" {
+			if err := conn.Write(q.Context(), websocket.MessageText, []byte(s.farewell())); err != nil {
+				s.t.Log(err)
+			}
+			_ = conn.Close(websocket.StatusPolicyViolation, "log in first") // it may be gone
 			return
 		}
 		s.onEnd(session, func() {
@@ -33,8 +43,14 @@ func (s *service) sockets(mux *http.ServeMux) {
 				return
 			}
 			answer := fmt.Sprintf(`{"echo":%q}`, text)
+			if s.flaws["socket speaks text"] {
+				answer = "echo " + string(text)
+			}
+			if s.flaws["socket never says the same"] {
+				answer = fmt.Sprintf(`{%q:1}`, randomText())
+			}
 			if s.flaws["socket says it is over"] && s.over(session) {
-				answer = `{"error":"log in first"}`
+				answer = s.farewell()
 			}
 			if s.flaws["silent"] {
 				continue
@@ -68,6 +84,28 @@ func (s *service) sockets(mux *http.ServeMux) {
 			}
 		}
 	})
+}
+
+// late is the session of a socket that is opened to everybody, and closed again to
+// those who have none; nil if it is another kind of socket.
+func (s *service) late(q *http.Request) *serviceSession {
+	if !s.flaws["handshake for everybody"] {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if session, _ := s.session(q); session != nil {
+		return session
+	}
+	return &serviceSession{}
+}
+
+// farewell is what a socket says to those who have no session.
+func (s *service) farewell() string {
+	if s.flaws["socket speaks text"] {
+		return "log in first"
+	}
+	return `{"error":"log in first"}`
 }
 
 // caller is the session that opens a socket.
@@ -138,9 +176,24 @@ func TestSockets(t *testing.T) {
 			}
 		})
 	}
-	t.Run("says it is over", func(t *testing.T) {
-		t.Parallel()
-		description := strings.Replace(socketTarget, ", {sse: /events}", "", 1)
-		want(t, probed(t, description, newService(t, "socket says it is over"), check), check, Pass)
-	})
+	for name, c := range map[string]struct {
+		flaws []string
+		want  Verdict
+	}{
+		"says it is over":            {[]string{"socket says it is over"}, Pass},
+		"says it is over, in text":   {[]string{"socket says it is over", "socket speaks text"}, Pass},
+		"refuses later":              {[]string{"handshake for everybody"}, Pass},
+		"refuses later, left open":   {[]string{"handshake for everybody", "socket left open"}, Finding},
+		"left open, in text":         {[]string{"handshake for everybody", "socket left open", "socket speaks text"}, Finding},
+		"never the same":             {[]string{"socket never says the same", "socket left open"}, Inconclusive},
+		"never the same, and closed": {[]string{"socket never says the same"}, Pass},
+	} {
+		t.Run("WebSocket: "+name, func(t *testing.T) {
+			t.Parallel()
+			description := strings.Replace(socketTarget, ", {sse: /events}", "", 1)
+			report := probed(t, description, newService(t, c.flaws...), check)
+			report.Results = slices.DeleteFunc(report.Results, func(result Result) bool { return strings.HasSuffix(result.Subject, "opened after the logout") })
+			want(t, report, check, c.want)
+		})
+	}
 }
