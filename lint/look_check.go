@@ -252,7 +252,8 @@ func (st *study) comparesState(r *reach) bool {
 					operands = []*program.Node{n.On}
 				}
 				for _, a := range operands {
-					if a.Kind == program.Member && st.about("state-field", a.Text) {
+					// TokenType.ACCESS_TOKEN is a constant.
+					if a.Kind == program.Member && a.Text != strings.ToUpper(a.Text) && st.about("state-field", a.Text) {
 						found = true
 					}
 				}

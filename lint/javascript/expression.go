@@ -1,6 +1,7 @@
 package javascript
 
 import (
+	"regexp"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -170,11 +171,28 @@ func (r *reader) call(n *syntax.Node) *program.Node {
 	} else {
 		e.Args = r.expressions(parts(arguments))
 	}
+	// container.get(Service) is an instance of it, as if it had been made here.
+	if injects(e) {
+		e.On, e.Args, e.New = e.Args[0], nil, true
+		return e
+	}
 	// promisify(f) is f, for all that matters here.
 	if !e.New && lastName(e.On) == "promisify" && len(e.Args) == 1 && (e.Args[0].Kind == program.Name || e.Args[0].Kind == program.Member) {
 		return e.Args[0]
 	}
 	return e
+}
+
+var containers = regexp.MustCompile(`(?i)^(container|iocContainer|injector|moduleRef|di)$`)
+
+// injects says whether a call asks a container for a class: of TypeDI, TSyringe,
+// Inversify, NestJS.
+func injects(call *program.Node) bool {
+	if call.On == nil || call.On.Kind != program.Member || call.New || len(call.Args) == 0 || call.Args[0].Kind != program.Name {
+		return false
+	}
+	name := call.Args[0].Text
+	return (call.On.Text == "get" || call.On.Text == "resolve") && containers.MatchString(lastName(call.On.On)) && name[:1] != strings.ToLower(name[:1])
 }
 
 // lastName is the name at the end of a.b.c.

@@ -98,6 +98,12 @@ func callables(n *program.Node) []*program.Node {
 func (r *reader) madeRouters() {
 	program.Walk(r.file.Body, func(n *program.Node) bool {
 		switch {
+		case n.Kind == program.Type:
+			for i := range n.Class.Fields {
+				if f := &n.Class.Fields[i]; f.Default != nil && f.Default.Kind == program.String {
+					r.constants["this."+f.Name] = f.Default // of another class, hardly ever
+				}
+			}
 		case n.Kind == program.Assign && len(n.Args) > 0:
 			name := lastName(n.On)
 			call := n.Args[0]
@@ -160,6 +166,9 @@ func (r *reader) constantWithin(n *program.Node, depth int) (string, bool) {
 	case program.Name:
 		return r.constantWithin(r.constants[n.Text], depth+1)
 	case program.Member:
+		if n.On != nil && n.On.Kind == program.This {
+			return r.constantWithin(r.constants["this."+n.Text], depth+1)
+		}
 		if n.On != nil && n.On.Kind == program.Name {
 			return r.constantWithin(r.constants[n.On.Text].Field(n.Text), depth+1)
 		}
