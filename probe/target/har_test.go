@@ -341,3 +341,40 @@ func TestRecordingOfTokensBecomesADescriptionThatWorks(t *testing.T) {
 	allAre(t, "before the logout", before, 200)
 	allAre(t, "after the logout", after, 401)
 }
+
+// Wherever a secret of the recording would stand in a description, none is made.
+func TestDescriptionWithARecordedSecretIsRefused(t *testing.T) {
+	const secret = "4f2a9c0011223344"
+	fine := func() *Target {
+		return &Target{
+			Instances: []string{"http://127.0.0.1:3000"}, Login: Steps{{Line: "POST /login", JSON: map[string]any{"password": "{{user.password}}"}}},
+			Protected: []Request{Get("/me")},
+		}
+	}
+	for name, spoil := range map[string]func(*Target){
+		"":                     func(*Target) {},
+		"in a path":            func(t *Target) { t.Protected[0].Line = "GET /me/" + secret + "/x" },
+		"in JSON":              func(t *Target) { t.Login[0].JSON = map[string]any{"a": []any{"b " + secret}} },
+		"as the name of JSON":  func(t *Target) { t.Login[0].JSON = map[string]any{secret: "a"} },
+		"in a form":            func(t *Target) { t.Logout = Steps{{Line: "POST /x", Form: map[string]Template{"a": secret}}} },
+		"in a header":          func(t *Target) { t.Present = &Present{Headers: map[string]Template{"X-A": "a " + secret}} },
+		"in a pattern":         func(t *Target) { t.Login[0].Finds = map[string]Finder{"a": {Pattern: secret + "(.*)"}} },
+		"in a pointer":         func(t *Target) { t.Login[0].Finds = map[string]Finder{"a": {JSON: "/" + secret}} },
+		"in a socket":          func(t *Target) { t.Sockets = []Socket{{SSE: "/events?t=" + secret}} },
+		"as a short password":  func(t *Target) { t.Login[0].JSON = map[string]any{"password": "pw"} },
+		"as part of basic":     func(t *Target) { t.Login[0].JSON, t.Login[0].Basic = nil, "web:"+secret },
+		"beside an unfinished": func(t *Target) { t.Login[0].Body, t.Login[0].JSON = "x"+secret+"{{random}}", nil },
+	} {
+		d := fine()
+		spoil(d)
+		s := newScribe(d.Instances[0])
+		s.password, s.secrets = "pw", []string{secret}
+		_, err := s.finish(d)
+		if (err == nil) != (name == "") {
+			t.Errorf("%q: %v", name, err)
+		}
+		if err != nil && (strings.Contains(err.Error(), secret) || !strings.Contains(err.Error(), "secret")) {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}
