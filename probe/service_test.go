@@ -40,6 +40,7 @@ type service struct {
 	closers  map[string][]func() // of sockets, by session
 	locked   bool                // everybody is refused: an outage, or a lock-out
 
+	metadata   string // where the key set is, by the service's metadata
 	onPassword func() // called when a password has changed
 }
 
@@ -92,6 +93,13 @@ func newService(t *testing.T, flaws ...string) *service {
 	})
 	mux.HandleFunc("GET /.well-known/jwks.json", func(w http.ResponseWriter, _ *http.Request) {
 		s.write(w, http.StatusOK, jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: s.key.Public(), KeyID: "k", Algorithm: "ES256", Use: "sig"}}})
+	})
+	mux.HandleFunc("GET /.well-known/openid-configuration", func(w http.ResponseWriter, q *http.Request) {
+		if s.metadata == "" {
+			http.NotFound(w, q)
+			return
+		}
+		s.write(w, http.StatusOK, map[string]any{"jwks_uri": s.metadata})
 	})
 	s.sockets(mux)
 	s.server = httptest.NewServer(s.faults(mux))
@@ -165,6 +173,10 @@ func (s *service) give(w http.ResponseWriter, access, refresh string) {
 			site = http.SameSiteLaxMode
 		}
 		http.SetCookie(w, &http.Cookie{Name: "access", Value: access, Path: "/", HttpOnly: !s.flaws["cookie for scripts"], SameSite: site})
+		w.Header().Set("X-Also", "also")
+		if s.flaws["another JWT"] {
+			http.SetCookie(w, &http.Cookie{Name: "looks", Value: compact(`{"alg":"HS256"}`, `{"theme":"dark"}`, "x"), Path: "/"})
+		}
 		http.SetCookie(w, &http.Cookie{Name: "refresh", Value: refresh, Path: "/", HttpOnly: true, SameSite: site})
 		s.write(w, http.StatusOK, map[string]any{"ok": true})
 		return
@@ -205,6 +217,9 @@ func (s *service) session(q *http.Request) (*serviceSession, string) {
 	text := bearer(q)
 	if c, err := q.Cookie("access"); err == nil {
 		text = c.Value
+	}
+	if s.flaws["needs both"] && q.Header.Get("X-Also") != "also" {
+		return nil, text
 	}
 	if s.flaws["token in query"] {
 		text = cmp.Or(text, q.URL.Query().Get("access_token"))
