@@ -69,6 +69,7 @@ const (
 	lineHigh = 24
 	nameHigh = 26
 	head     = 36
+	dotWide  = 9
 	mostRows = 48 // more are told of and not drawn
 	mostText = 40 // characters of a route and its instance
 )
@@ -246,9 +247,12 @@ func (s scale) row(l probe.Life) row {
 		out.Bars = append(out.Bars, bar{start, s.x(0) - start, "live"})
 	}
 	from, is := s.x(0), ""
-	for _, a := range answers {
+	for i, a := range answers {
 		at, now := s.x(s.since(l, a.After)), class(a)
-		out.Dots = append(out.Dots, dot{at, now, fmt.Sprintf("%s: %s, %s", when(a.After, ends), status(a), a.Class)})
+		// A socket has many messages: what would lie upon its neighbour is left out.
+		if n := len(out.Dots); n == 0 || i == len(answers)-1 || out.Dots[n-1].Class != now || at-out.Dots[n-1].X >= dotWide {
+			out.Dots = append(out.Dots, dot{at, now, fmt.Sprintf("%s: %s, %s", when(a.After, ends), status(a), a.Class)})
+		}
 		if ends && a.After < 0 {
 			continue
 		}

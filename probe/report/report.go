@@ -205,6 +205,9 @@ func fateOf(l probe.Life) fate {
 	if l.Ended.IsZero() {
 		return bystander(l)
 	}
+	if l.Kind == probe.Socket {
+		return socketFate(l)
+	}
 	last, lived := l.LastAlive()
 	first, died := l.FirstDead()
 	switch {
@@ -221,6 +224,28 @@ func fateOf(l probe.Life) fate {
 		return fate{Text: "unclear"}
 	}
 	return fate{Text: "not asked"}
+}
+
+// promptly is how long a server may take to close a socket: the engine's own
+// tolerance.
+const promptly = time.Second
+
+// socketFate is that of a WebSocket or event stream. Its answers are messages that
+// came by themselves, and its end.
+func socketFate(l probe.Life) fate {
+	last, carried := l.LastAlive()
+	if n := len(l.Answers); n > 0 && l.Answers[n-1].Class == probe.Dead {
+		switch at := l.Answers[n-1].After; {
+		case at <= 0:
+			return fate{Good: true, Text: "closed at once"}
+		default:
+			return fate{Good: at <= promptly, Bad: at > promptly && carried, Text: "closed at " + span(at)}
+		}
+	}
+	if carried && last > promptly {
+		return fate{Bad: true, Text: "still open at " + span(last)}
+	}
+	return fate{Text: "open, and silent"}
 }
 
 // bystander is the fate of a life that was to go on.

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
@@ -222,4 +223,48 @@ func TestMeter(t *testing.T) {
 			t.Errorf("on a terminal: %q", line)
 		}
 	}
+}
+
+func TestFates(t *testing.T) {
+	for want, l := range map[string]probe.Life{
+		"dead at 1.2 ms":                    life(probe.AccessToken, true, "-5a 1.2d 50d 5000d"),
+		"still alive at 5 s":                life(probe.AccessToken, true, "-5a 1.2a 50a 5000a"),
+		"alive until 50 ms, dead at 200 ms": life(probe.AccessToken, true, "-5a 1.2a 50a 200d 5000d"),
+		"dead, and alive again at 5 s":      life(probe.AccessToken, true, "-5a 1.2d 50d 5000a"),
+		"unclear":                           life(probe.AccessToken, true, "-5a 1.2u 50?"),
+		"not asked":                         life(probe.AccessToken, true, "-5a"),
+		"lives on":                          life(probe.AccessToken, false, "5a 5000a"),
+		"dead, though nobody ended it":      life(probe.AccessToken, false, "5a 5000d"),
+		"closed at once":                    life(probe.Socket, true, "-5a -0.1d"),
+		"closed at 30 ms":                   life(probe.Socket, true, "-5a 10a 30d"),
+		"closed at 4 s":                     life(probe.Socket, true, "-5a 10a 3000a 4000d"),
+		"still open at 5 s":                 life(probe.Socket, true, "-5a 10a 5000a"),
+		"open, and silent":                  life(probe.Socket, true, "-5a 10a"),
+	} {
+		bad := map[string]bool{"still alive at 5 s": true, "alive until 50 ms, dead at 200 ms": true, "dead, and alive again at 5 s": true,
+			"dead, though nobody ended it": true, "closed at 4 s": true, "still open at 5 s": true}[want]
+		neither := map[string]bool{"unclear": true, "not asked": true, "open, and silent": true}[want]
+		if got := fateOf(l); got != (fate{Bad: bad, Good: !bad && !neither, Text: want}) {
+			t.Errorf("%q: %+v", want, got)
+		}
+	}
+}
+
+// life makes one of its answers: milliseconds after the end, and a for alive, d for
+// dead, u for dead without a live control, ? for unclear.
+func life(kind probe.Kind, ends bool, answers string) probe.Life {
+	l := probe.Life{Kind: kind, Session: "ada#1"}
+	if ends {
+		l.Ended = time.Unix(1_790_000_000, 0)
+	}
+	for word := range strings.FieldsSeq(answers) {
+		after, err := time.ParseDuration(word[:len(word)-1] + "ms")
+		if err != nil {
+			panic(err)
+		}
+		a := probe.Answer{After: after, Class: map[byte]probe.Class{'a': probe.Alive, 'd': probe.Dead, 'u': probe.Dead, '?': probe.Unclear}[word[len(word)-1]]}
+		a.Backed = word[len(word)-1] == 'd'
+		l.Answers = append(l.Answers, a)
+	}
+	return l
 }
