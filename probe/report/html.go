@@ -47,7 +47,7 @@ func HTML(w io.Writer, r *probe.Report, about About) error {
 		"Findings": findings(r, catalogue), "Inconclusive": entries(r, catalogue, probe.Inconclusive),
 		"Passes": entries(r, catalogue, probe.Pass), "Notes": entries(r, catalogue, probe.Note),
 		"NotApplicable": entries(r, catalogue, probe.NotApplicable),
-		"Pictures":      pictures(r),
+		"Pictures":      galleryOf(pictures(r)),
 	})
 }
 

@@ -22,6 +22,7 @@ type picture struct {
 	Ticks         []tick
 	Rows          []row
 	Bad           int // lives that did what they must not
+	Open          int // lives of which nothing is proven
 	More          int // lives that are not drawn
 }
 
@@ -83,6 +84,26 @@ func pictures(r *probe.Report) []picture {
 	return out
 }
 
+// A gallery is what is to be seen at once, and what is folded away: experiments
+// other than the plain logout in which nothing went wrong.
+type gallery struct{ Shown, Folded []picture }
+
+// galleryOf is nil if there is nothing to be seen.
+func galleryOf(all []picture) *gallery {
+	if len(all) == 0 {
+		return nil
+	}
+	var out gallery
+	for i, p := range all {
+		if i == 0 || p.Bad > 0 {
+			out.Shown = append(out.Shown, p)
+		} else {
+			out.Folded = append(out.Folded, p)
+		}
+	}
+	return &out
+}
+
 // A line is a life under the name of its artefact.
 type line struct {
 	artefact string
@@ -102,8 +123,11 @@ func draw(e experiment) picture {
 	for _, g := range e.Groups {
 		for _, l := range g.Lives {
 			lines = append(lines, line{g.Artefact, l})
-			if fateOf(l).Bad {
+			switch fate := fateOf(l); {
+			case fate.Bad:
 				p.Bad++
+			case !fate.Good:
+				p.Open++
 			}
 		}
 	}
