@@ -69,10 +69,25 @@ func TestNothingButNamedHostsIsContacted(t *testing.T) {
 	if n := strangers.Load(); n != 0 {
 		t.Errorf("the stranger got %d requests", n)
 	}
-	t.Setenv("HTTP_PROXY", stranger.URL)
-	r.client.do(t.Context(), get(t, home.URL))
-	if n := strangers.Load(); n != 0 {
-		t.Errorf("a proxy of the environment got %d requests", n)
+}
+
+// A proxy is used only if the caller asks for it. (That of the environment would
+// never be used for an address of this machine; one of Options is.)
+func TestTheEnvironmentNamesNoProxy(t *testing.T) {
+	r := testRun(t, "http://127.0.0.1:1")
+	if transport, is := r.client.http.Transport.(*http.Transport); !is || transport.Proxy != nil {
+		t.Error("a proxy is asked for")
+	}
+	var through atomic.Int32
+	proxy := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { through.Add(1) }))
+	defer proxy.Close()
+	described := r.target
+	r = newRun(described, Options{Proxy: func(*http.Request) (*url.URL, error) { return url.Parse(proxy.URL) }}.withDefaults(described))
+	if a := r.client.do(t.Context(), get(t, "http://127.0.0.1:1/me")); a.err != nil || through.Load() != 1 {
+		t.Errorf("%v, %d requests through the proxy", a.err, through.Load())
+	}
+	if a := r.client.do(t.Context(), get(t, "http://example.org/")); !errors.Is(a.err, ErrForeignHost) {
+		t.Errorf("through the proxy to another host: %v", a.err)
 	}
 }
 

@@ -89,13 +89,28 @@ func (l *lab) probe(t *testing.T, o Options, more ...string) *Report {
 // probeHere runs the probe in the bubble that it is called in.
 func (l *lab) probeHere(t *testing.T, ctx context.Context, o Options, more ...string) *Report {
 	t.Helper()
+	described, o := l.start(t, o, more...)
+	report, err := Run(ctx, described, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return report
+}
+
+// start starts the lab's instances, until the end of the test.
+func (l *lab) start(t *testing.T, o Options, more ...string) (*target.Target, Options) {
+	t.Helper()
 	listeners := map[string]*pipeListener{}
 	for i := range l.flaws.instances {
 		listener := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
 		listeners[fmt.Sprintf("notes.test:%d", 8000+i)] = listener
 		server := &http.Server{Handler: l.handler(i)}
 		go server.Serve(listener) //nolint:errcheck // it ends with the test
-		defer server.Close()      //nolint:errcheck // its listener is a channel
+		t.Cleanup(func() {
+			if err := server.Close(); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 	o.Dial = func(ctx context.Context, _, address string) (net.Conn, error) {
 		if listeners[address] == nil {
@@ -107,11 +122,7 @@ func (l *lab) probeHere(t *testing.T, ctx context.Context, o Options, more ...st
 	if err != nil {
 		t.Fatal(err)
 	}
-	report, err := Run(ctx, described, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return report
+	return described, o
 }
 
 func (l *lab) describe(more []string) string {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -66,6 +67,12 @@ func TestFlawsOfLogoutAreFoundAndNothingElseIs(t *testing.T) {
 		},
 		"logout does nothing, with refusals that say 200": {
 			flaws: labFlaws{noLogout: true, polite: true}, found: []string{"access-token-alive-after-logout", "refresh-token-alive-after-logout"},
+		},
+		"logout does nothing, and tokens expire soon": {
+			flaws: labFlaws{noLogout: true, lifetime: 4 * time.Second}, found: []string{"access-token-alive-after-logout", "refresh-token-alive-after-logout"},
+		},
+		"none, and tokens expire soon": {
+			flaws: labFlaws{lifetime: 4 * time.Second}, passes: []string{"access-token-alive-after-logout", "logout-with-expired-access-token"},
 		},
 		"access tokens live on": {
 			flaws: labFlaws{alive: func(*lab, *labSession, int, string) bool { return true }}, found: []string{"access-token-alive-after-logout"},
@@ -281,6 +288,49 @@ func TestFewSessionsAreToldFromLogout(t *testing.T) {
 				t.Error("nothing was remarked")
 			}
 		})
+	}
+}
+
+// The session that nobody uses tells of an application that makes room for new
+// sessions by ending idle ones.
+func TestAnIdleSessionTellsOfEvictions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(labFlaws{})
+		described, o := l.start(t, Options{})
+		r := newRun(described, o.withDefaults(described))
+		if _, err := r.controls(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if r.canaryDied(t.Context()) {
+			t.Error("nobody was ended")
+		}
+		if r.canary == nil {
+			t.Fatal("there is no such session")
+		}
+		l.mu.Lock()
+		for _, s := range l.sessions {
+			if s.user == "ada" {
+				s.ended = time.Now()
+			}
+		}
+		l.mu.Unlock()
+		if !r.canaryDied(t.Context()) {
+			t.Error("it is not noticed")
+		}
+		r.end(t.Context())
+	})
+}
+
+// What gave no access before the logout proves nothing after it.
+func TestWhatNeverWorkedIsLeftOut(t *testing.T) {
+	r := newLab(labFlaws{cookies: true}).probe(t, Options{Only: mine})
+	for _, l := range r.Lives {
+		if l.Artefact == `cookie "theme"` {
+			t.Errorf("a cookie that gives no access has a life: %+v", l)
+		}
+		if l.Answers[0].Class != Alive || l.Answers[0].After > 0 {
+			t.Errorf("%s was not seen alive before", l.Artefact)
+		}
 	}
 }
 
