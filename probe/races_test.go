@@ -12,6 +12,7 @@ func TestRefreshAgainstLogout(t *testing.T) {
 		"reads, then writes":   {[]string{"refresh reads, then writes"}, Finding},
 		"client only":          {[]string{"client only"}, NotApplicable},
 		"lock-out":             {[]string{"locks at logout"}, Inconclusive},
+		"no answer":            {[]string{"503 for ended sessions"}, Inconclusive},
 		"one session a user":   {[]string{"one session"}, Pass},
 		"one session, planted": {[]string{"one session", "refresh reads, then writes"}, Finding},
 	} {

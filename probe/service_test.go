@@ -284,8 +284,10 @@ func (s *service) verify(text string) (map[string]any, bool) {
 func (s *service) user(w http.ResponseWriter, q *http.Request) *serviceSession {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	session, _ := s.session(q)
-	if session == nil {
+	session, text := s.session(q)
+	if claims, ok := s.verify(text); session == nil && ok && s.flaws["503 for ended sessions"] && s.sessions[fmt.Sprint(claims["s"])] != nil {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	} else if session == nil {
 		s.refuse(w)
 	} else if s.flaws["request saves the session"] {
 		s.mu.Unlock()

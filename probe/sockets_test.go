@@ -25,7 +25,8 @@ func (s *service) sockets(mux *http.ServeMux) {
 			s.t.Log(err)
 			return
 		}
-		if session.id == "" {
+		beats := s.flaws["socket beats for everybody"]
+		if session.id == "" && !beats {
 			if err := conn.Write(q.Context(), websocket.MessageText, []byte(s.farewell())); err != nil {
 				s.t.Log(err)
 			}
@@ -33,7 +34,7 @@ func (s *service) sockets(mux *http.ServeMux) {
 			return
 		}
 		s.onEnd(session, func() {
-			if !s.flaws["socket says it is over"] {
+			if !s.flaws["socket says it is over"] && !s.flaws["socket beats for everybody"] {
 				_ = conn.CloseNow()
 			}
 		})
@@ -41,6 +42,14 @@ func (s *service) sockets(mux *http.ServeMux) {
 			kind, text, err := conn.Read(q.Context())
 			if err != nil {
 				return
+			}
+			if beats {
+				if conn.Write(q.Context(), kind, []byte(`{"beat":1}`)) != nil {
+					return
+				}
+				if session.id == "" || s.over(session) {
+					continue
+				}
 			}
 			answer := fmt.Sprintf(`{"echo":%q}`, text)
 			if s.flaws["socket speaks text"] {
@@ -185,6 +194,7 @@ func TestSockets(t *testing.T) {
 		"refuses later":              {[]string{"handshake for everybody"}, Pass},
 		"refuses later, left open":   {[]string{"handshake for everybody", "socket left open"}, Finding},
 		"left open, in text":         {[]string{"handshake for everybody", "socket left open", "socket speaks text"}, Finding},
+		"beats for everybody":        {[]string{"handshake for everybody", "socket beats for everybody"}, Pass},
 		"never the same":             {[]string{"socket never says the same", "socket left open"}, Inconclusive},
 		"never the same, and closed": {[]string{"socket never says the same"}, Pass},
 	} {
