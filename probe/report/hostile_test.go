@@ -2,6 +2,8 @@ package report
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/xml"
 	"errors"
@@ -272,6 +274,43 @@ func wholeHTML(text []byte) error {
 		return fmt.Errorf("%d style elements", styles)
 	}
 	return nil
+}
+
+// A browser applies the style of the page, and would run, load or send nothing else.
+func TestPolicyAllowsTheStyleAlone(t *testing.T) {
+	var out bytes.Buffer
+	if err := HTML(&out, sample(), About{}); err != nil {
+		t.Fatal(err)
+	}
+	root, err := html.Parse(&out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var policy, style string
+	for n := range root.Descendants() {
+		switch n.DataAtom {
+		case atom.Meta:
+			if attribute(n, "http-equiv") == "Content-Security-Policy" {
+				policy = attribute(n, "content")
+			}
+		case atom.Style:
+			style = n.FirstChild.Data
+		}
+	}
+	sum := sha256.Sum256([]byte(style))
+	want := "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; form-action 'none'"
+	if style == "" || policy != want {
+		t.Errorf("the policy is\n%s, want\n%s", policy, want)
+	}
+}
+
+func attribute(n *html.Node, key string) string {
+	for _, a := range n.Attr {
+		if a.Key == key {
+			return a.Val
+		}
+	}
+	return ""
 }
 
 // The checks above must be able to fail.
