@@ -206,7 +206,8 @@ func constantOf(n *program.Node) string {
 // passesAfter reports that behind a statement of a function the request passes on.
 func (st *study) passesAfter(fn *program.Function, after *program.Node, _ *program.Scope) bool {
 	return slices.ContainsFunc(st.own[fn], func(x *site) bool {
-		return x.call() && x.node.Range.Start.Offset >= after.Range.End.Offset && st.find(setPass, x) != nil
+		// next(error) refuses, and observers have a next of their own.
+		return x.call() && x.node.Range.Start.Offset >= after.Range.End.Offset && st.find(setPass, x) != nil && (x.last() != "next" || len(x.node.Args) == 0)
 	})
 }
 

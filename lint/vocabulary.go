@@ -142,6 +142,10 @@ func parsePattern(s string) (pattern, error) {
 			p.specific++
 		}
 	}
+	if !p.any && names == "**" {
+		// Of a framework comes the request, and of the request the session.
+		p.specific = 1
+	}
 	return p, nil
 }
 
