@@ -127,6 +127,7 @@ func (r *reader) remarks(root *syntax.Node) {
 		switch {
 		case n.Kind == "comment" || n.Kind == "html_comment":
 			r.file.Comments = append(r.file.Comments, program.Comment{Text: remark(n.Text()), Range: r.span(n)})
+		case n.Missing && n.Kind == "!": // the grammar's own, in styled.div<Props>`…`
 		case n.Missing:
 			r.broken(n, "missing "+n.Kind)
 		case n.Kind == "ERROR":

@@ -194,6 +194,9 @@ func TestStatementsAndExpressions(t *testing.T) {
 			t.Errorf("%s: %v", c.source, file.Errors)
 		}
 	}
+	if styled := parse(t, f, "a.tsx", "const A = styled.div<{ $x: boolean }>`color: ${p => p.x}`; const B = styled(C)<D>`e`"); len(styled.Errors) > 0 {
+		t.Errorf("templates with types: %+v", styled.Errors)
+	}
 	jsx := parse(t, f, "a.jsx", "const a = <b c={() => d()}>{e && <f/>}</b>")
 	if got, want := show(jsx.Body.Args[0]), "(assign = declare a (other (other (other []{(return (call d))})) (operator && e (other))))"; got != want {
 		t.Errorf("got %s, want %s", got, want)
@@ -204,7 +207,7 @@ func TestImportsAndExports(t *testing.T) {
 	f := frontend(t)
 	for _, c := range []struct{ source, imports, exports, body string }{
 		{"import a, { b, c as d } from 'x'; import * as e from './y.js'; import 'z'; import g = require('h')",
-			"a=x:default b=x:b d=x:c e=./y.js:* g=h:*", "", ""},
+			"a=x:default b=x:b d=x:c e=./y.js:* -=z:* g=h:*", "", ""},
 		{"const a = require('x'); const { b, c: d, e = 1 } = require('y'); const f = require('z').g; const h = require('i')()",
 			"a=x:* b=y:b d=y:c e=y:e f=z:g", "", `(assign = declare h (call (call require "i")))`},
 		{"const { a } = await import('x'), b = __importDefault(require('y')); b.default.z()", "a=x:a b=y:default", "", "(call b.z)"},

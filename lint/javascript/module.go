@@ -36,6 +36,9 @@ func moduleOf(n *syntax.Node) string {
 
 func (r *reader) importStatement(n *syntax.Node) {
 	module := moduleOf(n)
+	if n.First("import_clause", "import_require_clause") == nil {
+		r.bring("-", module, "*", n)
+	}
 	for _, clause := range parts(n) {
 		switch clause.Kind {
 		case "import_require_clause": // import x = require('y')

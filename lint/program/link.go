@@ -18,6 +18,7 @@ type Program struct {
 	scopes      map[*Function]*Scope
 	tops        map[*File]*Scope
 	implemented map[memberKey][]*Function
+	required    map[*File][]string // modules that are asked for in the midst of code
 	tied        map[*File]*File
 	literals    map[string][]binding // of types of Go, by the last part of the type's name
 	classes     []*Class
@@ -76,7 +77,7 @@ func Link(files []*File, tree Tree, frontends ...Frontend) *Program {
 	p := &Program{
 		Files: files, tree: tree,
 		frontends: map[Language]Frontend{}, byPath: map[string]*File{}, byPackage: map[string][]*File{},
-		scopes: map[*Function]*Scope{}, tops: map[*File]*Scope{}, tied: map[*File]*File{}, implemented: map[memberKey][]*Function{}, literals: map[string][]binding{}, classIn: map[*Class]*Scope{},
+		scopes: map[*Function]*Scope{}, tops: map[*File]*Scope{}, tied: map[*File]*File{}, implemented: map[memberKey][]*Function{}, required: map[*File][]string{}, literals: map[string][]binding{}, classIn: map[*Class]*Scope{},
 		whole: map[*Class]*Class{}, parts: map[*Class][]*Class{}, members: map[*Class]map[string][]binding{},
 		served: map[*Node]bool{}, resolved: map[resolution][]*File{}, exports: map[*File]map[string][]Export{},
 		exporting: map[exportKey]bool{}, known: map[*Node]*Value{}, typing: map[named]bool{}, spreading: map[*Node]bool{},
@@ -180,6 +181,11 @@ func (p *Program) tie() {
 	for _, f := range p.Files {
 		for i := range f.Imports {
 			for _, other := range p.resolve(f, f.Imports[i].Module) {
+				join(other, f)
+			}
+		}
+		for _, module := range p.required[f] {
+			for _, other := range p.resolve(f, module) {
 				join(other, f)
 			}
 		}
@@ -386,6 +392,9 @@ func (p *Program) rebind(n *Node, top *Scope) {
 	visit = func(n *Node, s *Scope) {
 		if n.Kind == Assign && !n.Declare && n.On != nil && len(n.Args) > 0 && n.Text == "=" {
 			p.assign(n.On, n.Args[0], s)
+		}
+		if n.Kind == Call && n.On != nil && n.On.Kind == Name && n.On.Text == "require" && len(n.Args) > 0 && n.Args[0].Kind == String {
+			p.required[s.File] = append(p.required[s.File], n.Args[0].Text)
 		}
 		if n.Kind == Object && n.Type != "" {
 			name := n.Type[strings.LastIndexByte(n.Type, '.')+1:]

@@ -79,6 +79,7 @@ type File struct {
 // An Import binds Local, at top level or within a function, to something of another
 // module. require(…) with a constant and import(…) that is awaited are imports too.
 //
+//	import './routes.js'                       -, ./routes.js, *
 //	import jwt from 'jsonwebtoken'             jwt, jsonwebtoken, default
 //	import * as tokens from './tokens.js'      tokens, ./tokens.js, *
 //	const { verify: v } = require('x')         v, x, verify
