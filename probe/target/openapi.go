@@ -237,6 +237,7 @@ func (d *documented) operations() []*operation {
 // A property is a member of a request's body, or a parameter of its query.
 type property struct {
 	name     string
+	above    []string // the objects that it lies in
 	schema   node
 	required bool
 	where    string // "json", "form", "multipart", "query"
@@ -249,23 +250,41 @@ func (o *operation) properties() []property {
 	for _, p := range o.parameters {
 		where := map[string]string{"query": "query", "formData": "form"}[p.get("in").text()]
 		if where != "" {
-			all = append(all, property{p.get("name").text(), or(p.get("schema"), p), p.get("required").yes(), where})
+			all = append(all, property{name: p.get("name").text(), schema: or(p.get("schema"), p), required: p.get("required").yes(), where: where})
 		}
 		if p.get("in").text() == "body" {
-			all = append(all, properties(p.get("schema"), "json")...)
+			all = append(all, flat(p.get("schema"), "json", nil, true)...)
 		}
 	}
 	content := o.get("requestBody", "content")
 	for _, kind := range [][2]string{{"application/json", "json"}, {"application/x-www-form-urlencoded", "form"}, {"multipart/form-data", "multipart"}} {
 		if body := content.get(kind[0]); body.there() {
-			return append(all, properties(body.get("schema"), kind[1])...)
+			return append(all, flat(body.get("schema"), kind[1], nil, true)...)
 		}
 	}
 	content.members(func(kind string, body node) {
 		if isJSON(kindOf(kind)) && all == nil {
-			all = properties(body.get("schema"), "json")
+			all = flat(body.get("schema"), "json", nil, true)
 		}
 	})
+	return all
+}
+
+// flat returns the members of an object's schema and, for JSON, of the objects in
+// it. What lies in one that is not required is not required.
+func flat(schema node, where string, above []string, required bool) []property {
+	var all []property
+	for _, p := range properties(schema, where) {
+		p.above, p.required = above, p.required && required
+		var below []property
+		if where == "json" && len(above) < 3 {
+			below = flat(p.schema, where, append(slices.Clone(above), p.name), p.required)
+		}
+		if below == nil {
+			below = []property{p}
+		}
+		all = append(all, below...)
+	}
 	return all
 }
 

@@ -198,3 +198,41 @@ func TestOpenAPIThatIsNoneIsRefused(t *testing.T) {
 		t.Error("a document that is too large was read")
 	}
 }
+
+// As RealWorld and Supabase have it: members in objects, a key of the application
+// beside the user's token, a grant in the query, a login without a body.
+func TestOpenAPIWithHabitsOfItsOwnBecomesADescription(t *testing.T) {
+	head := `{"openapi":"3.0.0","servers":[{"url":"http://127.0.0.1:1"}],"paths":{`
+	for name, c := range map[string]struct {
+		text string
+		want []string
+	}{
+		"members in an object": {head + `"/users/login":{"post":{"requestBody":{"content":{"application/json":{"schema":{"required":["user"],"properties":{"user":{"required":["email","password"],"properties":{"email":{"type":"string"},"password":{"type":"string"}}}}}}}}}},
+			"/user":{"get":{"security":[{"t":[]}]}}},"components":{"securitySchemes":{"t":{"type":"apiKey","in":"header","name":"Authorization","description":"The header is:\n\n    Token xxx.yyy.zzz\n"}}}}`,
+			[]string{"json:\n    user:\n      email: \"{{user.name}}\"\n      password: \"{{user.password}}\"", "Authorization: Token {{access_token}}"}},
+		"a key of the application": {head + `"/token":{"post":{"security":[{"key":[]}],"parameters":[{"name":"grant_type","in":"query","required":true,"schema":{"enum":["password","refresh_token"]}}],"requestBody":{"content":{"application/json":{"schema":{"properties":{"email":{"type":"string"},"password":{"type":"string"}}}}}}}},
+			"/user":{"get":{"security":[{"key":[],"user":[]}]}},"/health":{"get":{"security":[{"key":[]}]}},"/admin/users":{"get":{"security":[{"key":[],"user":[]}]}}},
+			"components":{"securitySchemes":{"key":{"type":"apiKey","in":"header","name":"apikey"},"user":{"type":"http","scheme":"bearer"}}}}`,
+			[]string{"POST /token?grant_type=password\n  headers:\n    apikey: ${PROBE_APIKEY}", "POST /token?grant_type=refresh_token", "protected:\n  - request: GET /user\n    headers:\n      apikey: ${PROBE_APIKEY}\nrefresh:"}},
+		"a login without a body": {head + `"/auth/login":{"post":{}},"/auth/register":{"post":{"requestBody":{"content":{"application/json":{"schema":{"properties":{"emailAddress":{"type":"string"},"password":{"type":"string"}}}}}}}},
+			"/auth/me":{"get":{"security":[{"b":[]}]}}},"components":{"securitySchemes":{"b":{"type":"http","scheme":"bearer"}}}}`,
+			[]string{"request: POST /auth/login\n  json:\n    emailAddress: \"{{user.name}}\"\n    password: \"{{user.password}}\""}},
+		"an OAuth scheme alone": {head + `"/me":{"get":{"security":[{"o":[]}]}}},"components":{"securitySchemes":{"o":{"type":"oauth2","flows":{"password":{"tokenUrl":"https://auth.example.org/oauth/token"}}}}}}`,
+			[]string{"hosts:\n  - auth.example.org", "request: POST https://auth.example.org/oauth/token\n  form:\n    grant_type: password", "grant_type: refresh_token"}},
+	} {
+		d, err := FromOpenAPI([]byte(c.text), "")
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		text, err := Marshal(d.Target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range c.want {
+			if !strings.Contains(string(text), want) {
+				t.Errorf("%s: without\n%s\nit is\n%s", name, want, text)
+			}
+		}
+	}
+}

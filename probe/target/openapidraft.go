@@ -34,22 +34,37 @@ func (d *documented) draft(base string) (*Draft, error) {
 	t.Refresh = d.step(d.best(forRefresh))
 	t.Logout = d.step(d.best(forLogout))
 	t.LogoutAll = d.step(d.best(forLogoutAll))
-	if t.Refresh == nil && len(t.Login) == 1 && t.Login[0].Form["grant_type"] == "password" {
-		// RFC 6749, section 6: at the same endpoint.
-		r := Request{Line: t.Login[0].Line, Headers: t.Login[0].Headers, Form: map[string]Template{"grant_type": "refresh_token", "refresh_token": "{{refresh_token}}"}}
-		for _, name := range []string{"client_id", "client_secret"} {
-			if value, is := t.Login[0].Form[name]; is {
-				r.Form[name] = value
-			}
-		}
-		t.Refresh = Steps{r}
-		d.remark("refresh: taken to be at the address of the login, as OAuth has it")
+	if t.Refresh == nil {
+		t.Refresh = d.sameEndpoint(&t.Login[0])
 	}
 	if o := d.best(forPassword); o != nil {
 		d.remark("change_password: %s looks like one; add it with restore if the probe may change the password and put it back", o.label())
 	}
 	d.sockets(t)
 	return d.finish(t)
+}
+
+// sameEndpoint is the refresh of a login that names its grant: at the same address
+// (RFC 6749, section 6).
+func (d *documented) sameEndpoint(login *Request) Steps {
+	r := Request{Line: login.Line, Headers: login.Headers, Basic: login.Basic}
+	line, query := strings.CutSuffix(string(login.Line), "grant_type=password")
+	switch {
+	case login.Form["grant_type"] == "password":
+		r.Form = map[string]Template{"grant_type": "refresh_token", "refresh_token": "{{refresh_token}}"}
+		for _, name := range []string{"client_id", "client_secret"} {
+			if value, is := login.Form[name]; is {
+				r.Form[name] = value
+			}
+		}
+	case query && login.JSON != nil:
+		r.Line = Template(line + "grant_type=refresh_token")
+		r.JSON = map[string]any{"refresh_token": "{{refresh_token}}"}
+	default:
+		return nil
+	}
+	d.remark("refresh: taken to be at the address of the login, as OAuth has it")
+	return Steps{r}
 }
 
 // plainLine is a title in one line of moderate length.
@@ -102,113 +117,6 @@ func (d *documented) instance(base string) (string, error) {
 	return strings.TrimSuffix(u.String(), "/"), nil
 }
 
-// logIn finds the operation that takes a password, or the token endpoint of an
-// OAuth scheme that does.
-func (d *documented) logIn(t *Target) error {
-	var best *operation
-	most := 0
-	for _, o := range d.all {
-		score := 0
-		for _, p := range o.properties() {
-			if name := plain(p.name); passwordField.MatchString(name) && !newPassword.MatchString(name) {
-				score = 3
-			}
-		}
-		_, token := Places(o.answer())["access_token"]
-		switch p := o.purpose(); {
-		case score == 0, p == forLogout, p == forPassword, p == forRefresh:
-			continue
-		case p == forLogin, o.method == "GET" && purposeOf("POST", o.path, o.id()) == forLogin:
-			score += 2
-		case !token:
-			continue // it makes a user, most likely
-		}
-		if token {
-			score++
-		}
-		if o.secured == nil {
-			score++
-		}
-		if score > most {
-			best, most = o, score
-		}
-	}
-	if best != nil {
-		r := d.request(best, true)
-		d.finds(&r, best)
-		t.Login = Steps{r}
-		return nil
-	}
-	var wrong error
-	d.schemes().members(func(name string, scheme node) {
-		endpoint := or(scheme.get("flows", "password", "tokenUrl"), node{})
-		if scheme.get("flow").text() == "password" {
-			endpoint = scheme.get("tokenUrl")
-		}
-		if endpoint.text() == "" || t.Login != nil {
-			return
-		}
-		ref, err := d.endpoint(endpoint.text())
-		if err != nil {
-			wrong = err
-			return
-		}
-		t.Login = Steps{{Line: "POST " + ref, Form: map[string]Template{"grant_type": "password", "username": "{{user.name}}", "password": "{{user.password}}"}}}
-		d.remark("login: taken from the OAuth scheme %s; add client_id if the server asks for it", name)
-	})
-	switch {
-	case t.Login != nil:
-		return nil
-	case wrong != nil:
-		return wrong
-	}
-	return errors.New("no operation of the document takes a password and looks like a login: write the description with rescind probe init, or record a login (HAR)")
-}
-
-// schemes are the security schemes, wherever the version has them.
-func (d *documented) schemes() node {
-	return or(d.root.get("components", "securitySchemes"), d.root.get("securityDefinitions"))
-}
-
-// endpoint writes an address of a document relative to the instance, if it is on it.
-func (d *documented) endpoint(ref string) (Template, error) {
-	base, err := url.Parse(d.base + "/")
-	if err != nil {
-		return "", err
-	}
-	u, err := base.Parse(ref)
-	if err != nil || u.Host == "" || u.User != nil || !hostPattern.MatchString(u.Host) || u.Scheme != "http" && u.Scheme != "https" {
-		return "", errors.New("an address in the document's security schemes is no URL")
-	}
-	return d.address(&exchange{method: "POST", url: u}, 0), nil
-}
-
-// finds says where the answer to the login has its token, if that is not where
-// it is looked for anyway.
-func (d *documented) finds(r *Request, o *operation) {
-	answer := o.answer()
-	places := Places(answer)
-	if _, known := places["access_token"]; known || answer.Body == nil {
-		if answer.Body == nil {
-			d.remark("login: the document does not say what it answers; tokens are looked for under their usual names, and all cookies are kept")
-		}
-		return
-	}
-	document, err := decodeJSON(answer.Body)
-	if err != nil {
-		return
-	}
-	pointers("", "", document, 0, func(pointer, name, _ string, text bool) {
-		kind := plain(name)
-		if _, taken := places["access_token"]; !taken && text && strings.Contains(kind, "token") && !strings.Contains(kind, "refresh") && kind != "tokentype" && !strings.Contains(kind, "expir") {
-			places["access_token"] = Finder{JSON: pointer}
-		}
-	})
-	if _, found := places["access_token"]; found {
-		r.Finds = places
-	}
-}
-
 // request writes an operation. Everything that it requires is in it: what the
 // document has an example or default for, and variables for the rest. all also
 // takes name and password where they are not required.
@@ -237,10 +145,7 @@ func (d *documented) request(o *operation, all bool) Request {
 		text, _ := value.(string)
 		switch p.where {
 		case "json":
-			if r.JSON == nil {
-				r.JSON = map[string]any{}
-			}
-			r.JSON.(map[string]any)[string(Literal(p.name))] = value
+			r.JSON = p.put(r.JSON, value)
 		case "form":
 			put(&r.Form, p.name, Template(text))
 		case "multipart":
@@ -260,11 +165,39 @@ func (d *documented) request(o *operation, all bool) Request {
 			put(&r.Headers, name, d.given(name, or(p.get("schema"), p), p))
 		}
 	}
+	for _, name := range o.secured {
+		// A key of the application beside what its users have.
+		scheme := d.schemes().get(name)
+		field := scheme.get("name").text()
+		if scheme.get("type").text() == "apiKey" && scheme.get("in").text() == "header" && isApplicationKey(field) && fieldPattern.MatchString(field) && (all || len(o.secured) > 1) {
+			put(&r.Headers, field, d.environment(field, field))
+		}
+	}
 	r.Line = Template(o.method+" ") + path
 	if query != nil {
 		r.Line += Template("?" + strings.Join(query, "&"))
 	}
 	return r
+}
+
+// put sets the property in a JSON body.
+func (p property) put(body, value any) any {
+	object, _ := body.(map[string]any)
+	if object == nil {
+		object = map[string]any{}
+	}
+	inner := object
+	for _, name := range p.above {
+		name = string(Literal(name))
+		below, _ := inner[name].(map[string]any)
+		if below == nil {
+			below = map[string]any{}
+			inner[name] = below
+		}
+		inner = below
+	}
+	inner[string(Literal(p.name))] = value
+	return object
 }
 
 func put(to *map[string]Template, name string, value Template) {
@@ -416,6 +349,12 @@ func (d *documented) routes(t *Target) error {
 			found = append(found, o)
 		}
 	}
+	if strong := slices.DeleteFunc(slices.Clone(found), func(o *operation) bool { return !d.strong(o) }); len(strong) > 0 {
+		found = strong
+	}
+	if plainly := slices.DeleteFunc(slices.Clone(found), func(o *operation) bool { return strings.Contains(plain(o.path), "admin") }); len(plainly) > 0 {
+		found = plainly // the user may be none
+	}
 	if len(found) == 0 {
 		return errors.New("no GET of the document names a security requirement and can be sent as it is: write the description by hand")
 	}
@@ -426,9 +365,6 @@ func (d *documented) routes(t *Target) error {
 		}
 		if o.get("deprecated").yes() {
 			w += 50
-		}
-		if strings.Contains(plain(o.path), "admin") {
-			w += 20 // the user may not be one
 		}
 		return w
 	}
@@ -464,6 +400,24 @@ func (d *documented) identity(t *Target, r Request, document any) {
 	})
 }
 
+// strong reports whether the operation asks for more than a key of the
+// application.
+func (d *documented) strong(o *operation) bool {
+	return slices.ContainsFunc(o.secured, func(name string) bool {
+		scheme := d.schemes().get(name)
+		return scheme.get("type").text() != "apiKey" || scheme.get("in").text() == "cookie" || !isApplicationKey(scheme.get("name").text())
+	})
+}
+
+// isApplicationKey recognizes headers and parameters as X-API-Key.
+func isApplicationKey(name string) bool {
+	name = plain(name)
+	return strings.HasSuffix(name, "apikey") || strings.HasSuffix(name, "clientkey") || strings.HasSuffix(name, "appkey")
+}
+
+// authorizationWord is what a description says that stands before the token.
+var authorizationWord = regexp.MustCompile("(?m)(?:`|^ *)(Token|JWT) [^ `]+`?\\s*$")
+
 // presented says how the session is carried, by the schemes of a requirement.
 func (d *documented) presented(t *Target, names []string) error {
 	for _, name := range names {
@@ -473,9 +427,14 @@ func (d *documented) presented(t *Target, names []string) error {
 		case kind == "basic", kind == "http" && strings.EqualFold(scheme.get("scheme").text(), "basic"):
 			return errors.New("the document asks for HTTP Basic: each request carries name and password, and there is no session that a logout could end")
 		case kind == "apiKey" && in == "header" && strings.EqualFold(field, "Authorization"):
-			d.remark("present: the document asks for a key in Authorization; \"Bearer TOKEN\" is assumed")
-		case kind == "apiKey" && in != "cookie" && strings.Contains(plain(field), "apikey") && len(names) > 1:
-			d.remark("%s: it is taken for a key of the application; add it to the headers of the requests", plainLine(field))
+			word := "Bearer"
+			if m := authorizationWord.FindStringSubmatch(scheme.get("description").text()); m != nil {
+				word = m[1]
+				t.Present = &Present{Headers: map[string]Template{"Authorization": Template(word + " {{access_token}}")}}
+			}
+			d.remark("present: the document asks for a key in Authorization; \"%s TOKEN\" is assumed", word)
+		case kind == "apiKey" && in != "cookie" && isApplicationKey(field) && len(names) > 1:
+			d.remark("%s: it is taken for a key of the application, not of a user", plainLine(field))
 		case kind == "apiKey" && in == "header" && fieldPattern.MatchString(field):
 			t.Present = &Present{Headers: map[string]Template{field: "{{access_token}}"}}
 		case kind == "apiKey" && in == "query":
