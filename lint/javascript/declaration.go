@@ -34,6 +34,8 @@ func (r *reader) function(n *syntax.Node, name string, class *program.Class) *pr
 	case body.Kind == "statement_block":
 		f.Body = r.block(body)
 	default: // the expression of an arrow
+		r.depth += 2
+		defer func() { r.depth -= 2 }()
 		f.Body = r.node(body, program.Block, "")
 		back := r.node(body, program.Return, "")
 		back.Args = r.expressions([]*syntax.Node{body})

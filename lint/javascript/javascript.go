@@ -97,9 +97,10 @@ func (r *reader) node(n *syntax.Node, kind program.Kind, text string) *program.N
 	return &program.Node{Kind: kind, Text: text, Range: r.span(n)}
 }
 
-// sink goes one level deeper, unless that is too deep; rise comes back.
+// sink goes one level deeper, unless that is too deep; rise comes back. Who makes
+// more than one node for a level counts the others.
 func (r *reader) sink(n *syntax.Node) bool {
-	if r.depth >= program.MaxDepth {
+	if r.depth >= program.MaxDepth-5 {
 		if !r.deep {
 			r.deep = true
 			r.broken(n, "nested too deeply: what is inside was left out")

@@ -29,7 +29,7 @@ func parse(t testing.TB, f *Frontend, path, source string) *program.File {
 	t.Helper()
 	file, err := f.Parse(t.Context(), path, []byte(source))
 	if err != nil {
-		t.Fatalf("%s: %v", source, err)
+		t.Fatalf("%.100s: %v", source, err)
 	}
 	return file
 }
@@ -283,19 +283,28 @@ func TestBrokenSourceIsReadAsFarAsItGoes(t *testing.T) {
 	if _, err := f.Parse(t.Context(), "a.js", []byte(strings.Repeat("[", 20_000)+strings.Repeat("]", 20_000))); err == nil {
 		t.Error("20,000 brackets in each other are no error")
 	}
-	deep := parse(t, f, "a.js", strings.Repeat("f(", 2000)+strings.Repeat(")", 2000)+"; g()")
-	if len(deep.Errors) == 0 || show(deep.Body.Args[1]) != "(call g)" {
-		t.Errorf("what stands beside something too deep is lost: %v", deep.Errors)
-	}
-	depth := 0
-	var measure func(*program.Node, int)
-	measure = func(n *program.Node, d int) {
-		depth = max(depth, d)
-		n.Children(func(c *program.Node) { measure(c, d+1) })
-	}
-	measure(deep.Body, 0)
-	if depth > program.MaxDepth {
-		t.Errorf("nodes are %d deep", depth)
+}
+
+func TestDepthIsBounded(t *testing.T) {
+	f := frontend(t)
+	for _, c := range []struct{ before, after string }{
+		{"f(", ")"}, {"a => ", ""}, {"() => {", "}"}, {"if (a) ", ""}, {"if (a) {", "}"}, {"switch (a) { default: ", "}"}, {"try { } catch { ", "}"},
+		{"({ a() { return ", "} })"}, {"class A { a() { ", "} }"}, {"(class { a = ", "})"}, {"[", "]"}, {"a + (", ")"}, {"for (;;) ", ""}, {"`${", "}`"}, {"a ? b : ", ""},
+	} {
+		file := parse(t, f, "a.ts", strings.Repeat(c.before, 600)+"z"+strings.Repeat(c.after, 600)+"; g()")
+		depth := 0
+		var measure func(*program.Node, int)
+		measure = func(n *program.Node, d int) {
+			depth = max(depth, d)
+			n.Children(func(c *program.Node) { measure(c, d+1) })
+		}
+		measure(file.Body, 0)
+		if depth > program.MaxDepth || depth < program.MaxDepth/2 {
+			t.Errorf("%s: nodes are %d deep", c.before, depth)
+		}
+		if last := file.Body.Args[len(file.Body.Args)-1]; c.after != "" && show(last) != "(call g)" || len(file.Errors) == 0 {
+			t.Errorf("%s: what stands beside something too deep is lost: %v", c.before, file.Errors)
+		}
 	}
 }
 

@@ -19,6 +19,8 @@ func (r *reader) block(n *syntax.Node) *program.Node {
 		return nil
 	}
 	b := r.node(n, program.Block, "")
+	r.depth++
+	defer r.rise()
 	if n.Kind == "statement_block" {
 		b.Args = r.statements(n)
 	} else {
@@ -184,6 +186,8 @@ func (r *reader) loop(n *syntax.Node) *program.Node {
 
 func (r *reader) choice(n *syntax.Node) *program.Node {
 	s := r.node(n, program.Switch, "")
+	r.depth += 2 // a case and its block
+	defer func() { r.depth -= 2 }()
 	s.On = r.expression(n.Child("value"))
 	for _, c := range parts(n.Child("body")) {
 		one := r.node(c, program.Case, "")
@@ -203,6 +207,8 @@ func (r *reader) choice(n *syntax.Node) *program.Node {
 
 func (r *reader) try(n *syntax.Node) *program.Node {
 	t := r.node(n, program.Try, "")
+	r.depth++ // a case
+	defer r.rise()
 	t.Then = r.block(n.Child("body"))
 	if handler := n.Child("handler"); handler != nil {
 		c := r.node(handler, program.Case, "")
