@@ -44,7 +44,12 @@ func ExitCode(r *probe.Report) int {
 func headline(r *probe.Report) string {
 	switch r.Verdict() {
 	case probe.Pass:
-		return "Logout ends access"
+		for _, result := range r.Results {
+			if result.Verdict == probe.Pass && strings.HasSuffix(result.Check, "-alive-after-logout") {
+				return "Logout ends access"
+			}
+		}
+		return "No finding" // it was not asked whether logout ends access
 	case probe.Finding:
 		for _, result := range r.Results {
 			if result.Verdict == probe.Finding && strings.HasSuffix(result.Check, "-after-logout") {

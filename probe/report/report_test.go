@@ -225,6 +225,21 @@ func TestMeter(t *testing.T) {
 	}
 }
 
+// The answer is to what was asked.
+func TestHeadline(t *testing.T) {
+	for want, results := range map[string][]probe.Result{
+		"Logout ends access":                        {{Check: "access-token-alive-after-logout", Verdict: probe.Pass}, {Check: "revives", Verdict: probe.NotApplicable}},
+		"No finding":                                {{Check: "token-lifetime", Verdict: probe.Pass}, {Check: "session-alive-after-logout", Verdict: probe.NotApplicable}},
+		"Logout does not end access":                {{Check: "cookie-alive-after-logout", Verdict: probe.Finding}, {Check: "revives", Verdict: probe.Pass}},
+		"Something is wrong, though the tokens die": {{Check: "cache-control", Verdict: probe.Finding}, {Check: "access-token-alive-after-logout", Verdict: probe.Pass}},
+		"Not shown whether logout ends access":      {{Check: "access-token-alive-after-logout", Verdict: probe.Pass}, {Check: "revives", Verdict: probe.Inconclusive}},
+	} {
+		if got := headline(&probe.Report{Results: results}); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
 func TestFates(t *testing.T) {
 	for want, l := range map[string]probe.Life{
 		"dead at 1.2 ms":                    life(probe.AccessToken, true, "-5a 1.2d 50d 5000d"),
