@@ -42,25 +42,31 @@ func ExitCode(r *probe.Report) int {
 
 // headline is the answer to the one question.
 func headline(r *probe.Report) string {
-	switch r.Verdict() {
-	case probe.Pass:
-		for _, result := range r.Results {
-			if result.Verdict == probe.Pass && strings.HasSuffix(result.Check, "-alive-after-logout") {
-				return "Logout ends access"
-			}
-		}
-		return "No finding" // it was not asked whether logout ends access
-	case probe.Finding:
-		for _, result := range r.Results {
-			if result.Verdict == probe.Finding && strings.HasSuffix(result.Check, "-after-logout") {
-				return "Logout does not end access"
-			}
-		}
-		return "Something is wrong, though the tokens die"
-	default:
+	catalogue := probe.Checks()
+	asked := slices.ContainsFunc(r.Results, func(result probe.Result) bool {
+		return result.Verdict == probe.Pass && strings.HasSuffix(result.Check, "-alive-after-logout")
+	})
+	outlived := slices.ContainsFunc(r.Results, func(result probe.Result) bool {
+		return result.Verdict == probe.Finding && slices.Contains(catalogue.Find(result.Check).ASVS, noFurtherUse)
+	})
+	switch verdict := r.Verdict(); {
+	case verdict == probe.Inconclusive:
 		return "Not shown whether logout ends access"
+	case outlived:
+		return "Logout does not end access"
+	case verdict == probe.Finding && asked:
+		return "Logout ends access, but something else is wrong"
+	case verdict == probe.Finding:
+		return "Something is wrong"
+	case asked:
+		return "Logout ends access"
+	default:
+		return "No finding" // it was not asked whether logout ends access
 	}
 }
+
+// noFurtherUse is the requirement that "logout ends access" stands for.
+const noFurtherUse = "v5.0.0-7.4.1"
 
 // summary counts what came out, worst first.
 func summary(r *probe.Report) string {

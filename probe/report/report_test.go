@@ -227,12 +227,15 @@ func TestMeter(t *testing.T) {
 
 // The answer is to what was asked.
 func TestHeadline(t *testing.T) {
+	pass := func(id string) probe.Result { return probe.Result{Check: id, Verdict: probe.Pass} }
+	finding := func(id string) probe.Result { return probe.Result{Check: id, Verdict: probe.Finding} }
 	for want, results := range map[string][]probe.Result{
-		"Logout ends access":                        {{Check: "access-token-alive-after-logout", Verdict: probe.Pass}, {Check: "revives", Verdict: probe.NotApplicable}},
-		"No finding":                                {{Check: "token-lifetime", Verdict: probe.Pass}, {Check: "session-alive-after-logout", Verdict: probe.NotApplicable}},
-		"Logout does not end access":                {{Check: "cookie-alive-after-logout", Verdict: probe.Finding}, {Check: "revives", Verdict: probe.Pass}},
-		"Something is wrong, though the tokens die": {{Check: "cache-control", Verdict: probe.Finding}, {Check: "access-token-alive-after-logout", Verdict: probe.Pass}},
-		"Not shown whether logout ends access":      {{Check: "access-token-alive-after-logout", Verdict: probe.Pass}, {Check: "revives", Verdict: probe.Inconclusive}},
+		"Logout ends access":         {pass("access-token-alive-after-logout"), {Check: "revives", Verdict: probe.NotApplicable}},
+		"No finding":                 {pass("token-lifetime"), {Check: "session-alive-after-logout", Verdict: probe.NotApplicable}},
+		"Logout does not end access": {pass("access-token-alive-after-logout"), finding("logout-everywhere-incomplete"), finding("cache-control")},
+		"Logout ends access, but something else is wrong": {finding("token-without-id"), finding("logout-twice"), pass("access-token-alive-after-logout")},
+		"Something is wrong":                              {finding("token-alg-none"), pass("token-lifetime")},
+		"Not shown whether logout ends access":            {pass("access-token-alive-after-logout"), {Check: "revives", Verdict: probe.Inconclusive}},
 	} {
 		if got := headline(&probe.Report{Results: results}); got != want {
 			t.Errorf("%q, want %q", got, want)
