@@ -36,6 +36,7 @@ type line struct {
 	messages []message
 	closed   time.Time // when it was seen that no more comes; zero while it is open
 	why      string    // why it was closed
+	cut      bool      // it was closed by this side, because too much came
 }
 
 // A message is one that was received.
@@ -146,7 +147,10 @@ func (r *run) openWebSocket(ctx context.Context, l *line) error {
 		defer close(l.done)
 		for {
 			_, text, err := conn.Read(ctx)
-			if err != nil || !l.receive("", text) {
+			if err == nil {
+				err = l.receive("", text)
+			}
+			if err != nil {
 				l.end(err)
 				_ = conn.CloseNow() // it is over, however it closes
 				return
@@ -209,7 +213,10 @@ func (r *run) openStream(ctx context.Context, l *line) error {
 		defer response.Body.Close()
 		var why error
 		for event, err := range sse.Read(io.LimitReader(response.Body, 8*r.client.body), &sse.ReadConfig{MaxEventSize: int(r.client.body)}) {
-			if why = err; err != nil || !l.receive(event.Type, []byte(event.Data)) {
+			if why = err; err == nil {
+				why = l.receive(event.Type, []byte(event.Data))
+			}
+			if why != nil {
 				break
 			}
 		}
@@ -218,13 +225,19 @@ func (r *run) openStream(ctx context.Context, l *line) error {
 	return nil
 }
 
-// receive notes a message, and reports whether more are wanted.
-func (l *line) receive(kind string, text []byte) bool {
+// errFlood ends a line on which more comes than is read.
+var errFlood = errors.New("more came than is read")
+
+// receive notes a message. It is errFlood if no more are wanted.
+func (l *line) receive(kind string, text []byte) error {
 	shape := shapeOf(kind, text)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.messages = append(l.messages, message{at: l.now(), shape: shape, text: append([]byte(nil), text[:min(len(text), maxShown)]...)})
-	return len(l.messages) < maxMessages
+	if len(l.messages) >= maxMessages {
+		return errFlood
+	}
+	return nil
 }
 
 // shapeOf is what a message consists of. If it is JSON: its members and what they
@@ -257,8 +270,11 @@ func (l *line) end(err error) {
 		return
 	}
 	l.closed, l.why = l.now(), "the server closed it"
-	if status := websocket.CloseStatus(err); status >= 0 {
+	switch status := websocket.CloseStatus(err); {
+	case status >= 0:
 		l.why = fmt.Sprintf("the server closed it with %d", status)
+	case errors.Is(err, errFlood):
+		l.why, l.cut = err.Error(), true
 	}
 }
 
@@ -266,6 +282,13 @@ func (l *line) end(err error) {
 func (l *line) close() {
 	l.stop()
 	<-l.done
+}
+
+// flooded reports whether the line was closed because too much came.
+func (l *line) flooded() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.cut
 }
 
 // seen is what has been received so far.

@@ -281,7 +281,9 @@ func (p *pair) judge(logout *answer) []Result {
 		}
 		return append(result(Finding, "%d messages came later than %s after the logout, the last one %s after it; %s",
 			len(mine), round(r.tolerance()), round(last), how), p.again(logout, known)...)
-	case !otherClosed.IsZero():
+	case p.mine.flooded():
+		return result(Inconclusive, "so much came that it was closed %s after the logout: %d messages", round(closed.Sub(ended)), maxMessages)
+	case !otherClosed.IsZero() && !p.other.flooded():
 		evidence = append(evidence, p.other.opened)
 		return result(Inconclusive, "the socket of a session that nobody logged out was closed too")
 	case len(strange) > 0 && (p.variable(logout) || len(others) == 0):

@@ -38,6 +38,11 @@ func (s *service) sockets(mux *http.ServeMux) {
 				_ = conn.CloseNow()
 			}
 		})
+		for s.flaws["socket floods"] {
+			if conn.Write(q.Context(), websocket.MessageText, make([]byte, 64<<10)) != nil {
+				return
+			}
+		}
 		for {
 			kind, text, err := conn.Read(q.Context())
 			if err != nil {
@@ -77,6 +82,11 @@ func (s *service) sockets(mux *http.ServeMux) {
 		end := make(chan struct{})
 		s.onEnd(session, func() { close(end) })
 		w.Header().Set("Content-Type", "text/event-stream")
+		for s.flaws["socket floods"] {
+			if _, err := w.Write(make([]byte, 64<<10)); err != nil { // an event that never ends
+				return
+			}
+		}
 		for {
 			if !s.flaws["silent"] {
 				fmt.Fprint(w, "data: {\"n\":1}\n\n")
@@ -205,5 +215,47 @@ func TestSockets(t *testing.T) {
 			report.Results = slices.DeleteFunc(report.Results, func(result Result) bool { return strings.HasSuffix(result.Subject, "opened after the logout") })
 			want(t, report, check, c.want)
 		})
+	}
+}
+
+// Sockets that never stop are listened to no longer than others, and no more of
+// them is kept.
+func TestFloodsOfSocketsAreSurvived(t *testing.T) {
+	began := time.Now()
+	report := probed(t, socketTarget, newService(t, "socket floods", "socket left open"), "socket-open-after-logout")
+	if took := time.Since(began); took > 20*time.Second {
+		t.Errorf("it took %s", took)
+	}
+	for _, result := range report.Results {
+		if strings.HasPrefix(result.Subject, "event stream") && result.Verdict == Pass {
+			t.Errorf("%s passes: %s", result.Subject, result.Says)
+		}
+		for _, x := range result.Evidence {
+			if x.BodySize > maxShown {
+				t.Errorf("%d bytes of a message are kept", x.BodySize)
+			}
+		}
+	}
+}
+
+func TestShapesOfMessages(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		same bool
+	}{
+		{`{"n":1}`, `{"n":2}`, true},
+		{`{"n":1}`, `{"n":"x"}`, false},
+		{`{"type":"ping"}`, `{"type":"error"}`, false},
+		{`{"type":"ping","id":"a"}`, `{"type":"ping","id":"b"}`, true},
+		{"tick 41", "tick 1042", true},
+		{"tick 41", "log in first", false},
+		{"", "x", false},
+	} {
+		if same := shapeOf("", []byte(c.a)) == shapeOf("", []byte(c.b)); same != c.same {
+			t.Errorf("%s, %s: %v", c.a, c.b, same)
+		}
+	}
+	if shapeOf("news", []byte("1")) == shapeOf("end", []byte("1")) {
+		t.Error("the kind of an event does not count")
 	}
 }
