@@ -81,20 +81,28 @@ func runEverywhere(ctx context.Context, r *run) ([]Result, error) {
 	for _, l := range after(lives, logout, instance) {
 		l.byOther = true
 	}
-	err = r.watch(ctx, lives, r.delays...)
-	for i, s := range sessions {
-		subject := "the session that asked"
-		if i > 0 {
-			subject = "another session"
+	// For a shorter time than after a logout: nothing else can go on beside it.
+	err = r.watch(ctx, lives, shortly...)
+	for _, group := range []struct {
+		subject  string
+		sessions []*session
+	}{{"the session that asked", sessions[:1]}, {"other sessions", sessions[1:]}} {
+		o := &observation{run: r, logouts: map[string]*answer{}}
+		for _, s := range group.sessions {
+			o.logouts[s.label] = logout
+			o.lives = append(o.lives, slices.DeleteFunc(slices.Clone(lives), func(l *life) bool { return l.artefact.session != s.label })...)
 		}
-		of := slices.DeleteFunc(slices.Clone(lives), func(l *life) bool { return l.artefact.session != s.label })
-		o := &observation{run: r, lives: of, logouts: map[string]*answer{s.label: logout}}
-		result := o.incomplete(incomplete, subject)
-		if result.Verdict == Pass {
-			r.closed(s)
+		if len(o.lives) == 0 {
+			continue
 		}
+		result := o.incomplete(incomplete, group.subject)
 		if err == nil || result.Verdict == Finding {
 			results = append(results, result)
+		}
+		for _, s := range group.sessions {
+			if result.Verdict == Pass {
+				r.closed(s)
+			}
 		}
 	}
 	return results, err

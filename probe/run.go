@@ -116,14 +116,19 @@ func inOrder(results []Result, o Options) []Result {
 	return results
 }
 
+// errControls stands where the reason would be the same for every check; a remark
+// has it.
+var errControls = errors.New("the controls failed (see the remarks)")
+
 // all makes the controls and the experiments.
 func (r *run) all(ctx context.Context, chosen []experiment) []Result {
 	r.options.Progress(Progress{Experiment: "controls", Left: len(chosen)})
 	results, err := r.controls(ctx)
 	r.options.Progress(Progress{Experiment: "controls", Ended: true, Results: results, Requests: int(r.client.sent.Load()), Left: len(chosen)})
 	if err != nil {
+		r.remark("the controls failed: %s", r.secrets.mask(err.Error()))
 		for _, e := range chosen {
-			results = append(results, e.conclude(nil, fmt.Errorf("the controls failed: %w", err))...)
+			results = append(results, e.conclude(nil, errControls)...)
 		}
 		return results
 	}
