@@ -310,6 +310,21 @@ func TestParallelFilesDoNotMix(t *testing.T) {
 	}
 }
 
+// One file after another takes no more memory than one.
+func TestFilesLeaveNothingBehind(t *testing.T) {
+	p := parser(t, Limits{})
+	source := strings.Repeat("f(a, b => c);\n", 2_000)
+	parse(t, p, JavaScript, source)
+	first := p.idle[0]
+	size := first.memory.Size()
+	for range 30 {
+		parse(t, p, JavaScript, source)
+	}
+	if len(p.idle) != 1 || p.idle[0] != first || first.memory.Size() > 2*size {
+		t.Errorf("%d instances with %d bytes; after the first file it was %d", len(p.idle), p.idle[0].memory.Size(), size)
+	}
+}
+
 func TestClosedParserRefuses(t *testing.T) {
 	p := NewParser(Limits{})
 	parse(t, p, Python, "a")
