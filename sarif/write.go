@@ -111,9 +111,12 @@ var worst = []Severity{Critical, High, Medium, Low, Info}
 type taxonomies struct{ cwe, asvs []string }
 
 func (t *taxonomies) rule(r Rule) *v210.ReportingDescriptor {
-	d := v210.NewRule(r.ID).WithName(pascal(r.ID)).WithDescription(short(r.Title)).
+	d := v210.NewRule(r.ID).WithDescription(short(r.Title)).
 		WithFullDescription(v210.NewMultiformatMessageString().WithText(short(cmp.Or(r.Description, r.Title)))).
 		WithDefaultConfiguration(v210.NewReportingConfiguration().WithLevel(r.Severity.Level()))
+	if name := pascal(r.ID); !strings.EqualFold(name, r.ID) { // then it would say the same twice
+		d.WithName(name)
+	}
 	d.WithMarkdownHelp(valid(cmp.Or(r.Help, r.Description, r.Title, r.ID))) // GitHub wants one
 	if r.HelpURI != "" {
 		d.WithHelpURI(r.HelpURI)
