@@ -90,6 +90,14 @@ Inconclusive is never a pass: the target gave contradicting answers, was down, o
 	flags.BoolVar(&p.proxy, "proxy-from-environment", false, "send requests through HTTP_PROXY and HTTPS_PROXY, which are ignored otherwise")
 	flags.BoolVar(&p.quiet, "quiet", false, "show no progress")
 	flags.BoolVar(&p.verbose, "verbose", false, "show passed checks, every life and the whole evidence")
+	for flag, extensions := range map[string][]string{
+		"openapi": {"yaml", "yml", "json"}, "har": {"har", "json"}, "curl": {"sh", "txt"}, "sarif": {"sarif", "json"}, "junit": {"xml"}, "html": {"html"},
+	} {
+		// As with complete: it fails only for a flag that is not there.
+		if err := cmd.MarkFlagFilename(flag, extensions...); err != nil {
+			panic(err)
+		}
+	}
 	for _, flag := range []string{"check", "skip"} {
 		c.complete(cmd, flag, checkIDs()...)
 	}

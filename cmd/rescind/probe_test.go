@@ -269,6 +269,7 @@ func TestProbeRefusesWhatItCannotUse(t *testing.T) {
 		"nothing named":           {[]string{}, "name one description"},
 		"two named":               {[]string{path, "--curl", curl}, "name one description"},
 		"a file that is missing":  {[]string{filepath.Join(dir, "no.yaml")}, "no such file"},
+		"an address":              {[]string{a.url}, "rescind probe init"},
 		"an unknown key":          {[]string{literal}, `unknown field "logn"`},
 		"an unknown check":        {[]string{path, "--check", "acces-token"}, "rescind probe checks"},
 		"an unknown check left":   {[]string{path, "--skip", "x"}, "rescind probe checks"},
@@ -379,7 +380,9 @@ func TestProbeInitWritesADescriptionThatRuns(t *testing.T) {
 		t.Errorf("exit code %d\n%s%s", ran.code, ran.stdout, ran.stderr)
 	}
 	// Answers that end too early, or are wrong, write nothing.
-	for name, answers := range map[string]string{"none": "", "cut off": a.url + "\n", "wrong": "ftp://x\n"} {
+	for name, answers := range map[string]string{
+		"none": "", "cut off": a.url + "\n", "wrong": "ftp://x\n", "a login that fails": strings.Replace(answers, "\n\n", "\nPOST /nowhere\n", 1),
+	} {
 		other := filepath.Join(t.TempDir(), "probe.yaml")
 		got := runCommand(t, t.Context(), answers, adaIsSet, "probe", "init", other)
 		if _, err := os.Stat(other); got.code != exitUsage || err == nil {

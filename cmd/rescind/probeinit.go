@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -191,6 +192,8 @@ func (a *interviewer) Try(t *target.Target) (bool, error) {
 	switch {
 	case a.ctx.Err() != nil:
 		return false, usagef("interrupted: nothing was written")
+	case err != nil && !a.terminal:
+		return false, usagef("%w\nNothing was written", err)
 	case err != nil:
 		a.Say("it did not work: " + err.Error())
 		return false, nil
@@ -206,7 +209,18 @@ func (a *interviewer) Try(t *target.Target) (bool, error) {
 // not set, as typed; nil if they cannot be asked for.
 func (a *interviewer) credentials(t *target.Target) (map[string]target.Secret, error) {
 	given := map[string]target.Secret{}
-	for _, v := range t.Variables() {
+	all := t.Variables()
+	isName := func(v target.Variable) bool { return strings.HasSuffix(v.For, ".name") }
+	slices.SortStableFunc(all, func(x, y target.Variable) int {
+		switch {
+		case isName(x) && !isName(y):
+			return -1
+		case isName(y) && !isName(x):
+			return 1
+		}
+		return 0
+	})
+	for _, v := range all {
 		if value, set := a.env(v.Name); set && value != "" {
 			continue
 		}
@@ -215,7 +229,13 @@ func (a *interviewer) credentials(t *target.Target) (map[string]target.Secret, e
 			a.Say("not tried: " + v.Name + " is not set")
 			return nil, nil
 		}
-		value, err := a.hidden(in, v)
+		read := a.hidden
+		if isName(v) {
+			read = func(*os.File, target.Variable) (string, error) {
+				return a.Ask(target.Question{Text: v.Name + " (not kept)"})
+			}
+		}
+		value, err := read(in, v)
 		if err != nil {
 			return nil, err
 		}

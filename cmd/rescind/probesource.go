@@ -29,6 +29,9 @@ func (s *probeSource) target(c *cli, print bool) (*target.Target, error) {
 	if named != 1 {
 		return nil, usagef("name one description: TARGET.yaml, --openapi, --har or --curl\nSee rescind probe --help; rescind probe init writes one by asking")
 	}
+	if strings.Contains(s.file, "://") {
+		return nil, usagef("%s is an address and no description of what is there: rescind probe init writes one by asking", clean(s.file))
+	}
 	if s.file != "" {
 		text, err := c.readInput(s.file, target.MaxDescription)
 		if err != nil {

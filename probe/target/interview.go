@@ -232,12 +232,17 @@ func (v *interview) try() error {
 		return err
 	}
 	found := true
-	if want {
+	for want {
 		draft := *v.t
 		draft.Users = []User{{"name": v.name, "password": v.secret}}
 		draft.Protected = []Request{Get("/")}
 		if found, err = v.Try(&draft); err != nil {
 			return err
+		}
+		if want = false; !found {
+			if want, err = v.yes("Once more?", "no"); err != nil {
+				return err
+			}
 		}
 	}
 	fallback := none

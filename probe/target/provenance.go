@@ -114,6 +114,11 @@ func (p *provenance) harvest(i int) {
 			}
 		}
 	}
+	for _, f := range Places(x.answer) {
+		if value, ok := f.Find(x.answer); ok && f.JSON != "" { // however short
+			add(value.Reveal(), f.JSON[strings.LastIndexByte(f.JSON, '/')+1:], f)
+		}
+	}
 	if isJSON(x.kind) || bytes.HasPrefix(bytes.TrimSpace(x.answer.Body), []byte("{")) {
 		if document, err := decodeJSON(x.answer.Body); err == nil {
 			pointers("", "", document, 0, func(pointer, name, value string, text bool) {
