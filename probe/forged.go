@@ -106,27 +106,40 @@ const routesOfForgeries = 2
 
 // presentAll presents forgeries of one kind.
 func (r *run) presentAll(ctx context.Context, check string, v value, forgeries []forgery, about string, control *answer) (Result, error) {
+	type attempt struct {
+		forgery forgery
+		route   *route
+		answer  *answer
+	}
+	var attempts []*attempt
+	for _, rt := range r.sample(routesOfForgeries) {
+		for _, f := range forgeries {
+			attempts = append(attempts, &attempt{forgery: f, route: rt})
+		}
+	}
+	err := r.atOnce(ctx, len(attempts), func(i int) (err error) {
+		a := attempts[i]
+		a.answer, err = r.try(ctx, "forged token", r.with(v, a.forgery.name, a.forgery.text), a.route)
+		return err
+	})
+	if err != nil {
+		return Result{}, err
+	}
 	var accepted, refused, unclear []*answer
 	var first *route
 	took := map[string]bool{}
-	for _, rt := range r.sample(routesOfForgeries) {
-		for _, f := range forgeries {
-			out, err := r.try(ctx, "forged token", r.with(v, f.name, f.text), rt)
-			if err != nil {
-				return Result{}, err
+	for _, a := range attempts {
+		switch proves(a.answer) {
+		case Alive:
+			accepted = append(accepted, a.answer)
+			took[a.forgery.name] = true
+			if first == nil {
+				first = a.route
 			}
-			switch proves(out) {
-			case Alive:
-				accepted = append(accepted, out)
-				took[f.name] = true
-				if first == nil {
-					first = rt
-				}
-			case Dead:
-				refused = append(refused, out)
-			default:
-				unclear = append(unclear, out)
-			}
+		case Dead:
+			refused = append(refused, a.answer)
+		default:
+			unclear = append(unclear, a.answer)
 		}
 	}
 	switch {

@@ -74,17 +74,20 @@ const routesOfVariants = 3
 // spellings finds out which of a value's spellings the target takes.
 func (r *run) spellings(ctx context.Context, v value, rt *route) (*spelled, error) {
 	set := &spelled{value: v}
-	for _, a := range r.otherSpellings(v) {
-		set.tried++
-		out := r.ask(ctx, "spelling before the logout", a, rt)
-		if err := fatal(ctx, out.err); err != nil {
-			return nil, err
-		}
-		if out.class == Alive {
+	all := r.otherSpellings(v)
+	taken := make([]bool, len(all))
+	set.tried = len(all)
+	err := r.atOnce(ctx, len(all), func(i int) error {
+		out := r.ask(ctx, "spelling before the logout", all[i], rt)
+		taken[i] = out.class == Alive
+		return fatal(ctx, out.err)
+	})
+	for i, a := range all {
+		if taken[i] {
 			set.taken = append(set.taken, a)
 		}
 	}
-	return set, nil
+	return set, err
 }
 
 func (r *run) otherSpellings(v value) []artefact {

@@ -3,9 +3,11 @@ package probe
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
+	"sync"
 
 	"github.com/rescind/rescind/probe/target"
 )
@@ -83,6 +85,25 @@ func (r *run) try(ctx context.Context, role string, a artefact, rt *route) (*ans
 			return out, err
 		}
 	}
+}
+
+// atOnce calls f for 0 to n-1, as many at once as there are workers.
+func (r *run) atOnce(ctx context.Context, n int, f func(i int) error) error {
+	errs := make([]error, n)
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			release, err := r.work(ctx)
+			if err != nil {
+				errs[i] = err
+				return
+			}
+			defer release()
+			errs[i] = f(i)
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
 }
 
 // needsLogout is what an experiment lacks that ends sessions.
