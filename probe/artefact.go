@@ -81,18 +81,22 @@ func (a artefact) carried(t target.Template) bool {
 	})
 }
 
+// variables are the names in templates.
+func variables(templates map[string]target.Template) []string {
+	var names []string
+	for _, t := range templates {
+		names = append(names, t.Names()...)
+	}
+	return names
+}
+
 // artefacts are those that a session's requests carry: each one alone, then all of
 // them together if there are several. The refresh token is among them only if
 // requests carry it; see tryRefresh.
 func (r *run) artefacts(s *session) []artefact {
 	var all []artefact
 	headers, query := r.presented(s.vars)
-	var names []string
-	for _, templates := range []map[string]target.Template{headers, query} {
-		for _, t := range templates {
-			names = append(names, t.Names()...)
-		}
-	}
+	names := slices.Concat(variables(headers), variables(query))
 	slices.Sort(names)
 	for _, name := range slices.Compact(names) {
 		value, found := s.vars[name]
@@ -101,10 +105,13 @@ func (r *run) artefacts(s *session) []artefact {
 		}
 		a := r.bare(s)
 		a.vars[name] = value
-		a.expires = expiresAt(value.Reveal(), s.born)
+		a.expires = expiresAt(value.Reveal(), s.renewed)
 		switch name {
 		case "access_token":
 			a.name, a.kind = "access token", AccessToken
+			if a.expires.IsZero() && s.lifetime > 0 {
+				a.expires = s.renewed.Add(s.lifetime)
+			}
 		case "refresh_token":
 			a.name, a.kind = "refresh token", RefreshToken
 		default:
@@ -118,7 +125,7 @@ func (r *run) artefacts(s *session) []artefact {
 		for _, c := range cookies {
 			a := r.bare(s)
 			a.name, a.kind, a.cookies = fmt.Sprintf("cookie %q", c.name), Cookie, []cookie{c}
-			if a.expires = expiresAt(c.value, s.born); a.expires.IsZero() {
+			if a.expires = expiresAt(c.value, s.renewed); a.expires.IsZero() {
 				a.expires = c.expires
 			}
 			all = append(all, a)
@@ -147,10 +154,20 @@ func (r *run) together(s *session) artefact {
 		name: "all together", kind: Together, user: s.user, session: s.label, born: s.born, marks: s.moments(),
 		vars: s.vars.Clone(), jar: s.jar.clone(),
 	}
-	for _, value := range a.vars {
-		if at := expiresAt(value.Reveal(), s.born); !at.IsZero() && (a.expires.IsZero() || at.Before(a.expires)) {
+	expires := func(token string) {
+		if at := expiresAt(token, s.renewed); !at.IsZero() && (a.expires.IsZero() || at.Before(a.expires)) {
 			a.expires = at
 		}
+	}
+	headers, query := r.presented(s.vars)
+	for _, name := range slices.Concat(variables(headers), variables(query)) {
+		expires(a.vars[name].Reveal())
+	}
+	for _, c := range a.jar.cookies {
+		expires(c.value)
+	}
+	if a.expires.IsZero() && s.lifetime > 0 {
+		a.expires = s.renewed.Add(s.lifetime)
 	}
 	return a
 }

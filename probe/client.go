@@ -21,10 +21,10 @@ import (
 // one of the first two has to stop.
 var (
 	// ErrBudget: the run has sent as many requests as it may.
-	ErrBudget = errors.New("the limit of requests is reached")
+	ErrBudget = errors.New("the limit of requests is reached (limits.requests of the description)")
 	// ErrFailedLogins: as many logins failed as may fail. One more might lock the
 	// account.
-	ErrFailedLogins = errors.New("the limit of failed logins is reached")
+	ErrFailedLogins = errors.New("the limit of failed logins is reached (limits.failed_logins of the description)")
 	// ErrForeignHost: a request or a redirect leads to a host that the description
 	// does not name.
 	ErrForeignHost = errors.New("not a host that the description names")

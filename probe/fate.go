@@ -77,8 +77,12 @@ func (l *life) firstAs(class Class) (time.Duration, bool) {
 
 // patterns are the checks that compare lives with each other, or one with itself.
 func (o *observation) patterns() []Result {
+	oneInstance := "the description names one instance only"
+	if len(o.run.target.Instances) > 1 {
+		oneInstance = "a session worked at one instance only, before its logout"
+	}
 	return []Result{
-		o.disagreement("instance-disagrees", "the description names one instance only",
+		o.disagreement("instance-disagrees", oneInstance,
 			func(l *life) string { return l.route.instance },
 			func(l *life) string { return l.artefact.session + " " + l.artefact.name + " " + l.route.line }),
 		o.disagreement("route-disagrees", "one protected route cannot disagree with itself",

@@ -268,7 +268,7 @@ func (l *lab) answer(w http.ResponseWriter, s *labSession) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(map[string]string{"access_token": access, "refresh_token": refresh})
+	_ = json.NewEncoder(w).Encode(map[string]any{"access_token": access, "refresh_token": refresh, "expires_in": l.flaws.lifetime.Seconds()})
 }
 
 // session is the one that a request carries, ended or not.

@@ -144,7 +144,7 @@ func (r *run) refreshLives(name string, s *session) []*life {
 	for _, instance := range r.target.Instances {
 		a := r.together(s)
 		a.name, a.kind = "refresh token", RefreshToken
-		a.expires = expiresAt(s.vars["refresh_token"].Reveal(), s.born)
+		a.expires = expiresAt(s.vars["refresh_token"].Reveal(), s.renewed)
 		l := &life{experiment: name, artefact: a, route: r.refreshRoute(instance)}
 		l.look = func(ctx context.Context) *answer {
 			if err := one.lock(ctx); err != nil {

@@ -23,6 +23,10 @@ type session struct {
 	vars     target.Vars
 	jar      *jar
 	born     time.Time // when the answer to its login had been read
+	renewed  time.Time // when it got what it holds now
+	// lifetime is what the newest answer with tokens says of its access token
+	// (expires_in, RFC 6749, section 5.1); 0 if nothing.
+	lifetime time.Duration
 	// trail are the answers to its login, its refreshes and its logout, for the
 	// evidence.
 	trail []*answer
@@ -196,6 +200,9 @@ func (r *run) step(ctx context.Context, s *session, step *target.Request, q requ
 			found = here
 		}
 		to := redirect(a)
+		if seconds, says := expiresIn(a.body); says {
+			s.lifetime = time.Duration(seconds) * time.Second
+		}
 		if to == nil || missing == nil && len(found) > 0 {
 			r.found(s, found)
 			if missing != nil {
@@ -228,6 +235,7 @@ func (r *run) found(s *session, found target.Vars) {
 		r.secrets.learn(name, value.Reveal())
 	}
 	maps.Copy(s.vars, found)
+	s.renewed = r.options.Now()
 }
 
 // redirect is where an answer leads a browser with GET; nil if nowhere.
