@@ -36,8 +36,7 @@ func FuzzCheck(f *testing.F) {
 		}
 		f.Add(uint8(0), text)
 	}
-	fronts := newFrontends()
-	f.Cleanup(func() { fronts.close(context.Background()) })
+	fronts := shared()
 	f.Fuzz(func(t *testing.T, which uint8, source []byte) {
 		if len(source) > 64<<10 {
 			return
@@ -88,8 +87,7 @@ func TestHostileSourceIsBounded(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			fronts := newFrontends()
-			defer fronts.close(t.Context())
+			fronts := shared()
 			s := &sources{text: map[string][]byte{}}
 			for name, text := range files {
 				s.text[name], s.names = []byte(text), append(s.names, name)

@@ -53,6 +53,12 @@ var ErrUsage = errors.New("bad options")
 // Check reads the files and looks for flaws. A file that cannot be read is no
 // error, see Report.Errors. It is safe for concurrent use.
 func Check(ctx context.Context, o Options) (*Report, error) {
+	fronts := newFrontends()
+	defer fronts.close(ctx)
+	return run(ctx, o, fronts)
+}
+
+func run(ctx context.Context, o Options, fronts *frontends) (*Report, error) {
 	set, err := shipped()
 	if err != nil {
 		return nil, err
@@ -66,8 +72,6 @@ func Check(ctx context.Context, o Options) (*Report, error) {
 			return nil, fmt.Errorf("%w: %q is no glob", ErrUsage, glob)
 		}
 	}
-	fronts := newFrontends()
-	defer fronts.close(ctx)
 	files, skipped, failed, err := collect(ctx, &o, fronts.byExtension)
 	if err != nil {
 		return nil, err

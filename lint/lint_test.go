@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -34,12 +35,16 @@ func tree(t *testing.T, files map[string]string) string {
 
 func mustCheck(t *testing.T, o Options) *Report {
 	t.Helper()
-	r, err := Check(t.Context(), o)
+	r, err := run(t.Context(), o, shared())
 	if err != nil {
 		t.Fatal(err)
 	}
 	return r
 }
+
+// shared are front-ends for all tests: to compile the parser takes a second under the
+// race detector.
+var shared = sync.OnceValue(newFrontends)
 
 // places are the findings that are not suppressed, as "path:line rule confidence".
 func places(r *Report) []string {
@@ -168,8 +173,7 @@ func TestBrokenSourceIsReadAsFarAsItGoes(t *testing.T) {
 	if len(r.Errors) < 1 || r.Blind() {
 		t.Errorf("errors %v", r.Errors)
 	}
-	fronts := newFrontends()
-	defer fronts.close(t.Context())
+	fronts := shared()
 	file, problems, _ := parseOne(t.Context(), &sources{disk: true}, fronts, filepath.ToSlash(filepath.Join(dir, "gone.js")))
 	if file != nil || len(problems) != 1 || !problems[0].Whole {
 		t.Errorf("a file that is gone: %v", problems)

@@ -58,8 +58,7 @@ func TestExamplesOfRules(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fronts := newFrontends()
-	defer fronts.close(t.Context())
+	fronts := shared()
 	for _, rule := range set.rules {
 		seen := map[program.Language]bool{}
 		run := func(kind string, e Example) {
@@ -109,8 +108,7 @@ func TestExamplesNeedTheVocabulary(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fronts := newFrontends()
-	defer fronts.close(t.Context())
+	fronts := shared()
 	none := regexp.MustCompile(`^\x00$`)
 	broken := &ruleset{rules: set.rules, vocabularies: map[program.Language]*vocabulary{}, words: map[string]*regexp.Regexp{}}
 	for name := range maps.Keys(set.words) {
