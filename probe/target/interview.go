@@ -231,25 +231,23 @@ func (v *interview) try() error {
 	if err != nil {
 		return err
 	}
-	found := true
 	for want {
 		draft := *v.t
 		draft.Users = []User{{"name": v.name, "password": v.secret}}
 		draft.Protected = []Request{Get("/")}
-		if found, err = v.Try(&draft); err != nil {
+		found, err := v.Try(&draft)
+		if err != nil {
 			return err
 		}
-		if want = false; !found {
-			if want, err = v.yes("Once more?", "no"); err != nil {
-				return err
-			}
+		if found {
+			break
+		}
+		if want, err = v.yes("Once more?", "no"); err != nil {
+			return err
 		}
 	}
-	fallback := none
-	if found {
-		v.Say("Tokens are found under their usual names, as access_token, token or refresh_token, and cookies anyway.")
-	}
-	_, _, err = v.may("Otherwise: where is the access token in the answer to the login? /pointer into JSON, header NAME or cookie NAME", fallback, func(answer string) error {
+	v.Say("Tokens are found under their usual names, as access_token, token or refresh_token, and cookies anyway.")
+	_, _, err = v.may("If not so: where is the access token in the answer to the login? /pointer into JSON, header NAME or cookie NAME", none, func(answer string) error {
 		f, err := finderOf(answer)
 		if err == nil {
 			v.t.Login[0].Finds = map[string]Finder{"access_token": f}
