@@ -260,11 +260,12 @@ func beforeRefreshExperiment() experiment {
 			if err := fatal(ctx, between.err); err != nil {
 				return nil, err
 			}
+			with := r.together(s) // its answer takes the cookies out of the session
 			logout, err := r.logout(ctx, s, instance)
 			if err != nil {
 				return nil, err
 			}
-			newer := &life{experiment: "token of before the refresh", artefact: r.together(s), route: rt, ended: logout.ended, endedAt: instance}
+			newer := &life{experiment: "token of before the refresh", artefact: with, route: rt, ended: logout.ended, endedAt: instance}
 			older := &life{experiment: "token of before the refresh", artefact: held, route: rt, ended: logout.ended, endedAt: instance, before: between}
 			if err := r.watch(ctx, []*life{older, newer}, r.delays[0], r.delays[len(r.delays)-1]); err != nil {
 				return nil, err
