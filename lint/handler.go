@@ -144,10 +144,13 @@ func (st *study) siteOf(n, target *program.Node, s *program.Scope) *site {
 // find the chains: which routes log out, which refresh, and what stands before
 // others.
 func (st *study) survey() {
-	taken := map[*program.Function]bool{}
+	taken, mounts := map[*program.Function]bool{}, st.mounts()
 	for _, f := range st.program.Files {
 		for i := range f.Routes {
 			r := &f.Routes[i]
+			if r.Method != "USE" {
+				r = st.mounted(r, f, mounts)
+			}
 			c := chain{route: r, file: f, at: f, range_: r.Range}
 			c.before, c.answer, c.calls = st.handlers(r.Handlers, f)
 			for _, fn := range c.answer {

@@ -21,7 +21,7 @@ type study struct {
 	within   map[*program.Function][]*program.Function // functions within, those that routes call apart
 	calls    map[*program.Function][]*program.Function // that a function calls, passes on, or has within
 	callers  map[*program.Function][]*program.Function
-	scopeOf  map[*program.Node]*program.Scope // of the handlers of routes
+	scopeOf  map[*program.Node]*program.Scope // of the handlers and routers of routes
 	fileOf   map[*program.Function]*program.File
 	verdicts map[*site]verdict
 	reached  map[*program.Function]*reach
@@ -112,6 +112,7 @@ func newStudy(ctx context.Context, p *program.Program, rules *ruleset) *study {
 			st.imports[f.Imports[i].Module] = true
 		}
 		for i := range f.Routes {
+			st.scopeOf[f.Routes[i].Router] = nil
 			for _, h := range f.Routes[i].Handlers {
 				st.scopeOf[h] = nil
 				if h.Kind == program.Func && h.Func != nil { // Each leaves it out
@@ -138,6 +139,7 @@ func newStudy(ctx context.Context, p *program.Program, rules *ruleset) *study {
 // index finds the sites of a function.
 func (st *study) index(fn *program.Function) {
 	st.fileOf[fn] = st.program.Scope(fn).File
+	targets := map[*program.Node]bool{} // what is written to is not read
 	st.program.Each(fn, func(n *program.Node, s *program.Scope) bool {
 		if at, ok := st.scopeOf[n]; ok && at == nil {
 			st.scopeOf[n] = s
@@ -154,6 +156,7 @@ func (st *study) index(fn *program.Function) {
 			if !n.Declare {
 				st.add(fn, n, n.On, s)
 			}
+			targets[n.On] = true
 		case program.Operator:
 			switch {
 			case n.Text == "delete" && len(n.Args) > 0:
@@ -162,7 +165,9 @@ func (st *study) index(fn *program.Function) {
 				st.add(fn, n, n.Args[1], s)
 			}
 		case program.Index:
-			st.add(fn, n, n.On, s)
+			if !targets[n] {
+				st.add(fn, n, n.On, s)
+			}
 		}
 		return true
 	})

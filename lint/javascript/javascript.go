@@ -81,7 +81,7 @@ type reader struct {
 	// What routes need to know of names at top level.
 	constants map[string]*program.Node // strings and objects
 	made      map[string]bool          // whether something that can have routes, or cannot, was bound to it
-	prefixes  map[string]string        // of routers, where they are mounted
+	prefixes  map[string]string        // of routers, as they were made
 }
 
 func (r *reader) pos(offset int) program.Pos {

@@ -94,7 +94,7 @@ func callables(n *program.Node) []*program.Node {
 	return nil
 }
 
-// madeRouters finds out which names stand for routers, and where they are mounted.
+// madeRouters finds out which names stand for routers, and which for clients.
 func (r *reader) madeRouters() {
 	program.Walk(r.file.Body, func(n *program.Node) bool {
 		switch {
@@ -123,11 +123,6 @@ func (r *reader) madeRouters() {
 				}
 			case clients.MatchString(made) || len(program.Written(call.On)) > 0 && clients.MatchString(program.Written(call.On)[0]):
 				r.made[name] = false
-			}
-		case n.Kind == program.Call && lastName(n.On) == "use" && len(n.Args) > 1:
-			last := n.Args[len(n.Args)-1]
-			if at, ok := r.constant(n.Args[0]); ok && last.Kind == program.Name && r.made[last.Text] {
-				r.prefixes[last.Text] = at
 			}
 		}
 		return true

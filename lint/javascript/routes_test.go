@@ -49,7 +49,7 @@ func TestRoutesAreFound(t *testing.T) {
 		{"a.js", "const P = '/v1', R = { OUT: `${P}/logout` }; app.all(R.OUT, h); app.get(P + '/me', h)", []string{"ANY /v1/logout h", "GET /v1/me h"}},
 		{"a.ts", "class A { path = '/auth'; router = Router(); c = new C(); constructor() { this.router.post(`${this.path}/logout`, this.c.logout) } }",
 			[]string{"POST /auth/logout this.c.logout"}},
-		{"a.js", "const auth = express.Router(); auth.post('/logout', h); app.use('/auth', auth)", []string{"POST /auth/logout h", "USE /auth auth"}},
+		{"a.js", "const auth = express.Router(); auth.post('/logout', h); app.use('/auth', auth)", []string{"POST /logout h", "USE /auth auth"}},
 		{"a.js", "const x = new Router({ prefix: '/auth' }); x.post('out', '/logout', async ctx => {})", []string{"POST /auth/logout func"}},
 		{"a.js", "const x = new Hono().basePath('/v'); x.post('/logout', c => c.text(''))", []string{"POST /logout func"}},
 		{"a.js", "const web = await fastify(); web.post('/out', { preHandler: [a, b], schema }, c); web.addHook('onRequest', d)",
