@@ -98,6 +98,15 @@ func TestExamplesOfTheRepository(t *testing.T) {
 	}
 }
 
+// TestRescindItselfHasNoFinding: what issues, checks and revokes here.
+func TestRescindItselfHasNoFinding(t *testing.T) {
+	t.Chdir("..")
+	r := mustCheck(t, Options{Paths: []string{"client", "cmd", "extauthz", "guard", "httpapi", "keys", "sdk", "store"}})
+	if r.Files < 100 || len(r.Findings) > 0 {
+		t.Errorf("%d files, found %q", r.Files, places(r))
+	}
+}
+
 // TestWhatOthersWroteIsNotRead: dependencies, tests, and what a machine wrote; but a
 // path that is named is read.
 func TestWhatOthersWroteIsNotRead(t *testing.T) {

@@ -25,6 +25,9 @@ func looks() map[string]func(*study) {
 		"revocation-check-fails-open":   revocationCheckFailsOpen,
 		"second-granular-iat":           secondGranularIAT,
 		"comment-promises-expiry":       commentPromisesExpiry,
+		"revocation-check-cached":       revocationCheckCached,
+		"refresh-token-reusable":        refreshTokenReusable,
+		"socket-outlives-logout":        socketOutlivesLogout,
 		ruleIgnoreWithoutReason:         ignoreWithoutReason,
 	}
 }

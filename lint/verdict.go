@@ -34,6 +34,7 @@ type verdict struct {
 	memory  bool // and that state is this process's alone
 	aside   bool // changes state of which a name says that it is about something else
 	lookup  bool // reads state
+	recalls bool // reads something of this process's memory, whatever it is about
 	strong  bool // and that state is about tokens or sessions
 	inert   bool // can neither end a session nor look one up
 	verify  *entry
@@ -72,6 +73,7 @@ func (st *study) judge(s *site) verdict {
 		if st.memoryRead(s) {
 			v = verdict{lookup: true, memory: true, strong: true}
 		}
+		v.recalls = s.node.Kind == program.Index && st.memory(s.node.On, s.scope) != nil
 		return v
 	}
 	v.known = len(s.value.Funcs) > 0 || s.value.Class != nil
