@@ -26,7 +26,9 @@ const (
 // upload, worst severity kept, and says in a notice what it left out. A log with
 // an unknown rule, or a result in no file, is refused before anything is
 // written.
-func (l *Log) Write(w io.Writer) error {
+func (l *Log) Write(w io.Writer) error { return l.write(w, MaxResults) }
+
+func (l *Log) write(w io.Writer, most int) error {
 	if err := l.check(); err != nil {
 		return err
 	}
@@ -52,10 +54,10 @@ func (l *Log) Write(w io.Writer) error {
 
 	severity := func(r Result) Severity { return cmp.Or(r.Severity, l.Rules[rules[r.Rule]].Severity) }
 	results, notices := l.Results, slices.Clone(l.Invocation.Notices)
-	if over := len(results) - MaxResults; over > 0 {
+	if over := len(results) - most; over > 0 {
 		results = slices.SortedStableFunc(slices.Values(results), func(a, b Result) int {
 			return slices.Index(worst, severity(a)) - slices.Index(worst, severity(b))
-		})[:MaxResults]
+		})[:most]
 		notices = append(notices, Notice{Message: fmt.Sprintf("%d results more than an upload may have were left out, the least severe ones.", over)})
 	}
 	for _, r := range results {
