@@ -160,7 +160,28 @@ func (st *study) aboutSessions(s *site) bool {
 	if len(receiver) > 1 && slices.Contains([]string{"req", "request", "res", "response", "ctx", "c", "w", "r"}, receiver[0]) {
 		receiver = receiver[1:]
 	}
-	return st.about("session", strings.Join(receiver, " "))
+	return st.about("session", strings.Join(withoutMapper(receiver, s.scope.File.Language), " "))
+}
+
+// withoutMapper leaves out the names of what SQLAlchemy calls a session, which is
+// nobody's login: db.session.query.
+func withoutMapper(names []string, language program.Language) []string {
+	if language != program.Python {
+		return names
+	}
+	var kept []string
+	for i, n := range names {
+		mapper := i+1 < len(names) && strings.HasSuffix(n, "session") && mapperCalls[names[i+1]] && (i == 0 || names[i-1] != "request")
+		if !mapper {
+			kept = append(kept, n)
+		}
+	}
+	return kept
+}
+
+var mapperCalls = map[string]bool{
+	"query": true, "get": true, "get_one": true, "execute": true, "exec": true, "scalar": true, "scalars": true, "scalar_one": true,
+	"add": true, "add_all": true, "commit": true, "delete": true, "merge": true, "flush": true, "refresh": true, "rollback": true, "begin": true,
 }
 
 // memoryWritten returns the names of what lives in this process only and is

@@ -108,7 +108,7 @@ func (r *reader) params(n *syntax.Node) []program.Param {
 		} else if name != nil {
 			p.Pattern = r.expression(name)
 		}
-		annotation := c.Child("type")
+		annotation := r.unalias(c.Child("type"))
 		p.Type = typeName(annotation)
 		if p.Default == nil {
 			p.Default = r.annotated(annotation)
@@ -116,6 +116,33 @@ func (r *reader) params(n *syntax.Node) []program.Param {
 		all = append(all, p)
 	}
 	return all
+}
+
+// aliases finds, at the top level of a file, names for annotated types, such as
+// CurrentUser = Annotated[User, Depends(current_user)].
+func aliases(root *syntax.Node) map[string]*syntax.Node {
+	found := map[string]*syntax.Node{}
+	for _, statement := range root.Parts() {
+		for _, a := range statement.Parts() {
+			left, right := a.Child("left"), a.Child("right")
+			if a.Kind == "assignment" && left != nil && left.Kind == "identifier" && right != nil && right.Kind == "subscript" {
+				if _, last, _ := cutLast(compact(right.Child("value")), "."); last == "Annotated" {
+					found[left.Text()] = right
+				}
+			}
+		}
+	}
+	return found
+}
+
+// unalias is the annotated type for which a name stands, or the annotation itself.
+func (r *reader) unalias(n *syntax.Node) *syntax.Node {
+	if n != nil {
+		if real := r.aliases[compact(n)]; real != nil {
+			return real
+		}
+	}
+	return n
 }
 
 // annotated returns the call in Annotated[User, Depends(user)], which stands for the

@@ -37,7 +37,7 @@ func (f *Frontend) Parse(ctx context.Context, name string, source []byte) (*prog
 	r := &reader{
 		file:     &program.File{Path: name, Language: program.Python, Source: source},
 		lines:    lineStarts(source),
-		prefixes: map[string]string{},
+		prefixes: map[string]string{}, aliases: aliases(tree.Root),
 	}
 	r.file.Body = r.block(tree.Root)
 	r.comments(tree.Root)
@@ -95,6 +95,7 @@ type reader struct {
 	function *within
 	// Of the blueprints and routers that are made at top level: their prefixes, by name.
 	prefixes map[string]string
+	aliases  map[string]*syntax.Node // of types: what stands right of X = Annotated[…], by X
 }
 
 // within says what names mean in a function.

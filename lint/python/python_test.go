@@ -161,6 +161,7 @@ func TestStatementsAndExpressions(t *testing.T) {
 		{"match x:\n  case {'a': 1}: y\n  case _: z", `switch(on=x case(other(other("a" other(1))) then=block(y)) case(then=block(z)))`},
 		{"def f(a, b: int = 3, *args, k: Optional[X] = None, **kw) -> T | None: return a", "func(f[a,b:int=3,args,k:X=null,kw]T block(return(a)))"},
 		{"def f(u: Annotated[User, Depends(g)]): pass", "func(f[u:User=call(on=Depends g)] block())"},
+		{"U = Annotated[User, Depends(g)]\ndef f(u: U): pass", "assign(= new on=U index(on=Annotated User call(on=Depends g))) func(f[u:User=call(on=Depends g)] block())"},
 		{"def f(u: 'Optional[models.User]'): pass", "func(f[u:models.User] block())"},
 		{"class C(A, m=B):\n  z = 1\n  def __init__(self, s): self.s = s\n  @classmethod\n  def q(cls): return cls.z\n  @staticmethod\n  def r(a): return a",
 			"class(C bases=[A] field z =1 method constructor[s] block(assign(= on=this.s s)) method q[] block(return(this.z)) method static r[a] block(return(a)))"},
