@@ -36,6 +36,10 @@ func (a *Notes) Describe(parts ...string) string {
 	for _, part := range parts {
 		switch part {
 		case "refresh":
+			if a.Jar {
+				line("refresh: {request: POST /refresh}")
+				continue
+			}
 			line("refresh: {request: POST /refresh, json: {refresh_token: '{{refresh_token}}'}}")
 		case "logout_all":
 			line("logout_all: {request: POST /logout-all}")

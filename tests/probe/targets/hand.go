@@ -126,6 +126,10 @@ func (a *Notes) Login(t testing.TB, user string) Visit {
 // take reads tokens from an answer.
 func (v Visit) take(t testing.TB, said Said) Visit {
 	t.Helper()
+	if v.notes.Jar {
+		v.Access, v.Refresh = said.Cookie("access_token"), said.Cookie("refresh_token")
+		return v
+	}
 	var g grant
 	said.JSON(t, &g)
 	v.Access, v.Refresh = g.AccessToken, g.RefreshToken
@@ -137,6 +141,8 @@ func (v Visit) carries() map[string]string {
 	switch {
 	case v.Cookie != "":
 		return map[string]string{"Cookie": "sid=" + v.Cookie}
+	case v.Access != "" && v.notes.Jar:
+		return map[string]string{"Cookie": "access_token=" + v.Access}
 	case v.Access != "":
 		return map[string]string{"Authorization": "Bearer " + v.Access}
 	}
@@ -180,7 +186,11 @@ func (v Visit) Logout(t testing.TB) {
 // Renew exchanges the refresh token, and reports whether it was taken.
 func (v Visit) Renew(t testing.TB) (Visit, bool) {
 	t.Helper()
-	said := Send(t, "POST", v.notes.URLs[0]+"/refresh", nil, map[string]string{"refresh_token": v.Refresh})
+	var header map[string]string
+	if v.notes.Jar {
+		header = map[string]string{"Cookie": "refresh_token=" + v.Refresh}
+	}
+	said := Send(t, "POST", v.notes.URLs[0]+"/refresh", header, map[string]string{"refresh_token": v.Refresh})
 	if said.Status != http.StatusOK {
 		return v, false
 	}

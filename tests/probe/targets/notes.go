@@ -9,6 +9,7 @@
 package targets
 
 import (
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -36,6 +37,9 @@ type Options struct {
 	Instances int           // of the application, on one database; 0 is 1
 	Access    time.Duration // for which an access token lives; 0 is 5 minutes
 	Cookies   bool          // a session is an opaque id in a cookie, and there are no tokens
+	Jar       bool          // the tokens are in cookies of their own, and nowhere else
+	Single    bool          // a login ends the user's other sessions
+	Strict    bool          // a token has one spelling in base64
 	Form      bool          // so it is, and the login is an HTML form with a token against forgery, which redirects
 	Blocklist *Blocklist    // access tokens stand unless they are on it; nil: if their session does
 	Cutoff    Cutoff        // what "logout everywhere" writes down
@@ -51,32 +55,33 @@ type Options struct {
 	RefreshSurvives  bool     // logout ends the access token alone
 	Blind            []string // routes that look at signatures only; "*" is all of them
 	VerdictCache     time.Duration
-	RevivesByRefresh bool // a refresh writes back the whole session that it has read
-	RevivesByTouch   bool // so does any request
-	RotatedAccepted  bool // a refresh token that has been used is as good as new
-	Forks            bool // two refreshes at once get a successor each
-	ReuseTolerated   bool // it is refused, and the family lives on
-	ForgetsEarlier   bool // logout ends the access token that it is shown, and not those of before the last refresh
-	RefreshLogout    bool // logout with a refresh token ends that alone
-	ExpiredStays     bool // logout refuses an expired access token, and ends nothing
-	AnyUse           bool // a refresh token is taken where access tokens are
-	SocketsStay      bool // open sockets outlive the session
-	StreamsStay      bool // so do open event streams
-	LogoutByGet      bool // GET /logout logs out
-	AnyOrigin        bool // cookies are taken with requests from anybody's page
-	OnlyThis         bool // "logout everywhere" ends one session
-	EverybodyOut     bool // it ends everybody's
-	OthersOut        bool // logout ends all sessions of the user
-	PasswordKeeps    bool // a new password ends no session
-	AlgNone          bool // tokens without a signature by their own word
-	AlgConfused      bool // tokens signed with the public key as a secret
-	SignatureLoose   bool // a signature that is missing is none that is wrong
-	WithoutID        bool // tokens have no jti
-	Eternal          bool // tokens have no exp
-	TokenInURL       bool // the login redirects to an address that holds the token
-	PlainCookies     bool // cookies that scripts can read and other sites send
-	Cached           bool // nothing forbids to keep answers
-	Remains          bool // logout does not ask the browser to clear what it keeps
+	EndsLater        time.Duration // logout is answered, and takes effect so much later
+	RevivesByRefresh bool          // a refresh writes back the whole session that it has read
+	RevivesByTouch   bool          // so does any request
+	RotatedAccepted  bool          // a refresh token that has been used is as good as new
+	Forks            bool          // two refreshes at once get a successor each
+	ReuseTolerated   bool          // it is refused, and the family lives on
+	ForgetsEarlier   bool          // logout ends the access token that it is shown, and not those of before the last refresh
+	RefreshLogout    bool          // logout with a refresh token ends that alone
+	ExpiredStays     bool          // logout refuses an expired access token, and ends nothing
+	AnyUse           bool          // a refresh token is taken where access tokens are
+	SocketsStay      bool          // open sockets outlive the session
+	StreamsStay      bool          // so do open event streams
+	LogoutByGet      bool          // GET /logout logs out
+	AnyOrigin        bool          // cookies are taken with requests from anybody's page
+	OnlyThis         bool          // "logout everywhere" ends one session
+	EverybodyOut     bool          // it ends everybody's
+	OthersOut        bool          // logout ends all sessions of the user
+	PasswordKeeps    bool          // a new password ends no session
+	AlgNone          bool          // tokens without a signature by their own word
+	AlgConfused      bool          // tokens signed with the public key as a secret
+	SignatureLoose   bool          // a signature that is missing is none that is wrong
+	WithoutID        bool          // tokens have no jti
+	Eternal          bool          // tokens have no exp
+	TokenInURL       bool          // the login redirects to an address that holds the token
+	PlainCookies     bool          // cookies that scripts can read and other sites send
+	Cached           bool          // nothing forbids to keep answers
+	Remains          bool          // logout does not ask the browser to clear what it keeps
 }
 
 // Answers say what protected routes look like, which is no flaw.
@@ -86,6 +91,7 @@ type Answers struct {
 	Polite bool // a refusal is 200 with an error in its body
 	Blank  bool // a refusal is 200 with an object that has no members
 	Door   bool // a refusal is a redirect to the login
+	Status int  // of a refusal, if it is not 401
 }
 
 // Trouble is what makes an experiment worth nothing.
@@ -183,12 +189,14 @@ func (i *instance) handler() http.Handler {
 	mux.HandleFunc("GET /socket", i.guarded(i.socket))
 	mux.HandleFunc("GET /events", i.guarded(i.stream))
 	var handler http.Handler = mux
-	if !i.AnyOrigin && i.cookies() {
+	if !i.AnyOrigin && (i.cookies() || i.Jar) {
 		handler = http.NewCrossOriginProtection().Handler(handler)
 	}
 	return i.troubled(i.kept(handler))
 }
 
+// cookies reports whether a session is in a cookie; the browser's are all that
+// carries it also with Jar.
 func (a *Notes) cookies() bool { return a.Cookies || a.Form }
 
 // kept says whether answers may be kept.
@@ -249,7 +257,7 @@ func (i *instance) guarded(next func(http.ResponseWriter, *http.Request, claims)
 			reply(w, http.StatusOK, map[string]any{})
 		default:
 			w.Header().Set("WWW-Authenticate", "Bearer")
-			reply(w, http.StatusUnauthorized, map[string]any{"error": "please log in"})
+			reply(w, cmp.Or(i.Answers.Status, http.StatusUnauthorized), map[string]any{"error": "please log in"})
 		}
 	}
 }

@@ -2,6 +2,9 @@ package targets
 
 import (
 	"context"
+	"crypto/elliptic"
+	"encoding/base64"
+	"math/big"
 	"net/http"
 	"strings"
 	"testing"
@@ -87,6 +90,34 @@ func logouts() []Plant {
 		}, {
 			Name: "cookie-session-alive", Sound: cookies, Flaw: forgets,
 			Finds: []string{"cookie-alive-after-logout"}, Shows: ended,
+		}, {
+			Name: "cookies-of-tokens-alive", Sound: Options{Jar: true}, Parts: []string{"refresh"}, Flaw: forgets,
+			Finds: []string{"cookie-alive-after-logout", "refresh-token-alive-after-logout", "session-alive-after-logout"},
+			Shows: func(t testing.TB, a *Notes) bool { return ended(t, a) && renews(t, a) },
+		}, {
+			Name: "cookie-of-refreshing-alive", Sound: Options{Jar: true}, Parts: []string{"refresh"}, Flaw: func(o *Options) { o.RefreshSurvives = true },
+			Finds: []string{"refresh-token-alive-after-logout"},
+			Shows: func(t testing.TB, a *Notes) bool { return !ended(t, a) && renews(t, a) },
+		}, {
+			Name: "one-session-a-user", Sound: Options{Single: true}, Flaw: forgets,
+			Finds: []string{"access-token-alive-after-logout"}, Shows: ended,
+		}, {
+			Name: "refusals-that-say-404", Sound: Options{Answers: Answers{Status: http.StatusNotFound}}, Flaw: forgets,
+			Finds: []string{"access-token-alive-after-logout"}, Shows: ended,
+		}, {
+			Name: "refresh-with-grace", Sound: Options{Grace: 3 * time.Second}, Parts: []string{"refresh"}, Flaw: forgets,
+			Finds: []string{"access-token-alive-after-logout", "refresh-token-alive-after-logout"},
+			Shows: func(t testing.TB, a *Notes) bool { return ended(t, a) && renews(t, a) },
+		}, {
+			Name: "logout-that-takes-effect-later", Flaw: func(o *Options) { o.EndsLater = 400 * time.Millisecond },
+			Finds: []string{"death-is-late"},
+			Shows: func(t testing.TB, a *Notes) bool {
+				v := a.Login(t, "ada")
+				v.Logout(t)
+				soon := v.In(t)
+				time.Sleep(600 * time.Millisecond)
+				return soon && !v.In(t)
+			},
 		}, {
 			Name: "form-session-alive", Sound: Options{Form: true}, Flaw: forgets,
 			Finds: []string{"cookie-alive-after-logout", "session-alive-after-logout"}, Shows: ended,
@@ -207,6 +238,32 @@ func blocklists() []Plant {
 				return v.In(t)
 			},
 		}, {
+			Name: "blocklist-keyed-by-strict-text", Sound: Options{Strict: true, Blocklist: &Blocklist{}},
+			Flaw:  func(o *Options) { o.Blocklist = &Blocklist{ByText: true} },
+			Finds: []string{"token-variant-alive-after-logout"},
+			Shows: func(t testing.TB, a *Notes) bool {
+				v := a.Login(t, "ada")
+				v.Logout(t)
+				in, loosely, twin := v.In(t), v, v
+				loosely.Access, twin.Access = loose(v.Access), second(t, v.Access)
+				if in || loosely.In(t) {
+					t.Error("the token itself, or its other spelling in base64, is taken")
+				}
+				return twin.In(t)
+			},
+		}, {
+			Name: "blocklist-keyed-by-header", Sound: Options{Strict: true, Blocklist: &Blocklist{}},
+			Flaw:  func(o *Options) { o.Blocklist = &Blocklist{ByHeader: true} },
+			Finds: []string{"token-variant-alive-after-logout"},
+			Shows: func(t testing.TB, a *Notes) bool {
+				v := a.Login(t, "ada")
+				v.Logout(t)
+				if v.In(t) {
+					t.Error("the header itself is taken, too")
+				}
+				return Send(t, "GET", a.URLs[0]+"/api/me", map[string]string{"Authorization": "bearer " + v.Access}, nil).Status == http.StatusOK
+			},
+		}, {
 			Name: "verdict-cache", Flaw: func(o *Options) { o.VerdictCache = 30 * time.Second },
 			Finds: []string{"access-token-alive-after-logout"},
 			Shows: func(t testing.TB, a *Notes) bool {
@@ -267,6 +324,20 @@ func loose(token string) string {
 	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 	last := strings.IndexByte(letters, token[len(token)-1])
 	return token[:len(token)-1] + letters[last^1:last^1+1]
+}
+
+// second is a token with the second form of its signature: for every (r, s) of
+// ECDSA, (r, n-s) is as good.
+func second(t testing.TB, token string) string {
+	t.Helper()
+	head := token[:strings.LastIndexByte(token, '.')+1]
+	signature, err := base64.RawURLEncoding.DecodeString(token[len(head):])
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := new(big.Int).SetBytes(signature[32:])
+	s.Sub(elliptic.P256().Params().N, s).FillBytes(signature[32:])
+	return head + base64.RawURLEncoding.EncodeToString(signature)
 }
 
 // nextSecond waits for the beginning of one.

@@ -35,6 +35,9 @@ func (i *instance) login(w http.ResponseWriter, r *http.Request) {
 	if !i.admit(w, body.User, body.Password) {
 		return
 	}
+	if i.Single {
+		i.db.end(false, func(s row) bool { return s.user == body.User })
+	}
 	s := i.db.create(body.User)
 	if i.Cookies {
 		i.setCookie(w, s.id)
@@ -47,12 +50,23 @@ func (i *instance) login(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	i.db.issue(s, g)
+	if i.Jar {
+		i.setTokens(w, g)
+		reply(w, http.StatusOK, map[string]string{"welcome": s.user})
+		return
+	}
 	if i.TokenInURL {
 		w.Header().Set("Location", "/api/me?access_token="+g.AccessToken)
 		reply(w, http.StatusSeeOther, g)
 		return
 	}
 	reply(w, http.StatusOK, g)
+}
+
+// setTokens sets a cookie for each, that of the refresh token where it is wanted.
+func (i *instance) setTokens(w http.ResponseWriter, g *grant) {
+	http.SetCookie(w, &http.Cookie{Name: "access_token", Value: g.AccessToken, Path: "/", HttpOnly: true, Secure: true, SameSite: http.SameSiteStrictMode})
+	http.SetCookie(w, &http.Cookie{Name: "refresh_token", Value: g.RefreshToken, Path: "/refresh", HttpOnly: true, Secure: true, SameSite: http.SameSiteStrictMode})
 }
 
 func (i *instance) setCookie(w http.ResponseWriter, id string) {
@@ -94,7 +108,9 @@ func (i *instance) refresh(w http.ResponseWriter, r *http.Request) {
 	var body struct {
 		RefreshToken string `json:"refresh_token"`
 	}
-	if !read(w, r, &body) {
+	if i.Jar {
+		body.RefreshToken = cookieOf(r, "refresh_token")
+	} else if !read(w, r, &body) {
 		http.Error(w, "no refresh token", http.StatusUnauthorized)
 		return
 	}
@@ -105,6 +121,11 @@ func (i *instance) refresh(w http.ResponseWriter, r *http.Request) {
 	}
 	if err != nil {
 		reply(w, http.StatusUnauthorized, map[string]string{"error": "log in again"})
+		return
+	}
+	if i.Jar {
+		i.setTokens(w, g)
+		reply(w, http.StatusOK, map[string]int{"expires_in": g.ExpiresIn})
 		return
 	}
 	reply(w, http.StatusOK, g)
@@ -175,6 +196,12 @@ func (i *instance) logout(w http.ResponseWriter, r *http.Request) {
 		}
 		http.SetCookie(w, &http.Cookie{Name: "sid", Path: "/", MaxAge: -1, HttpOnly: true, Secure: true, SameSite: http.SameSiteLaxMode})
 	case token != "":
+		if i.Jar {
+			for _, c := range []http.Cookie{{Name: "access_token", Path: "/"}, {Name: "refresh_token", Path: "/refresh"}} {
+				c.MaxAge, c.HttpOnly, c.Secure, c.SameSite = -1, true, true, http.SameSiteStrictMode
+				http.SetCookie(w, &c)
+			}
+		}
 		var err error
 		if who, err = i.verify(token); !i.ExpiredStays {
 			err = unexpired(err)
@@ -198,10 +225,19 @@ func (i *instance) logout(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
-	ended := i.db.end(i.RefreshSurvives, func(s row) bool {
-		return s.id == who.Session || i.OthersOut && s.user == who.Subject
-	})
-	if err := i.end(r.Context(), ended, token, who); err != nil {
+	end := func() error {
+		ended := i.db.end(i.RefreshSurvives, func(s row) bool {
+			return s.id == who.Session || i.OthersOut && s.user == who.Subject
+		})
+		return i.end(r.Context(), ended, token, who)
+	}
+	var err error
+	if i.EndsLater > 0 {
+		time.AfterFunc(i.EndsLater, func() { _ = end() }) // who would hear of it
+	} else {
+		err = end()
+	}
+	if err != nil {
 		w.Header().Set("Retry-After", "1")
 		http.Error(w, "try again", http.StatusServiceUnavailable)
 		return

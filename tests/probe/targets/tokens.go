@@ -79,6 +79,9 @@ func (a *Notes) verify(token string, more ...jwt.ParserOption) (claims, error) {
 	if a.AlgConfused {
 		methods = append(methods, "HS256")
 	}
+	if a.Strict {
+		more = append(more, jwt.WithStrictDecoding())
+	}
 	var c claims
 	_, err := jwt.ParseWithClaims(token, &c, func(t *jwt.Token) (any, error) {
 		switch t.Method.Alg() {
@@ -104,10 +107,10 @@ func (a *Notes) verify(token string, more ...jwt.ParserOption) (claims, error) {
 // presented is the token, or the session's id, that a request brings.
 func (a *Notes) presented(r *http.Request) string {
 	if a.cookies() {
-		if c, err := r.Cookie("sid"); err == nil {
-			return c.Value
-		}
-		return ""
+		return cookieOf(r, "sid")
+	}
+	if a.Jar {
+		return cookieOf(r, "access_token")
 	}
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if strings.EqualFold(scheme, "Bearer") {
@@ -117,6 +120,14 @@ func (a *Notes) presented(r *http.Request) string {
 		return r.URL.Query().Get("access_token")
 	}
 	return ""
+}
+
+func cookieOf(r *http.Request, name string) string {
+	c, err := r.Cookie(name)
+	if err != nil {
+		return ""
+	}
+	return c.Value
 }
 
 // check is the guard's rule.
@@ -140,7 +151,7 @@ func (i *instance) check(r *http.Request) (claims, error) {
 		return claims{}, errEnded
 	}
 	if !i.blind(r) {
-		err = i.stands(r.Context(), token, c)
+		err = i.stands(r, token, c)
 	}
 	if err != errDown {
 		i.verdicts.set(token, verdict{c, err, time.Now().Add(i.VerdictCache)})
@@ -149,7 +160,7 @@ func (i *instance) check(r *http.Request) (claims, error) {
 }
 
 // stands looks at the state of a token whose signature is right.
-func (i *instance) stands(ctx context.Context, token string, c claims) error {
+func (i *instance) stands(r *http.Request, token string, c claims) error {
 	if second, cut := i.db.cutoff(c.Subject); cut {
 		switch {
 		case i.Cutoff == BeforeThisSecond && c.IssuedAt.Unix() < second, i.Cutoff == UpToThisSecond && c.IssuedAt.Unix() <= second:
@@ -157,7 +168,7 @@ func (i *instance) stands(ctx context.Context, token string, c claims) error {
 		}
 	}
 	if i.Blocklist != nil {
-		return i.Blocklist.judge(ctx, i, token, c)
+		return i.Blocklist.judge(r, i, token, c)
 	}
 	if i.AccessSurvives {
 		return nil
@@ -178,11 +189,12 @@ const (
 // A Blocklist has the access tokens that have ended, and each of them for as long
 // as it would live, unless it is told otherwise.
 type Blocklist struct {
-	ByText bool           // it has the tokens as they were sent, instead of their jti
-	Keeps  time.Duration  // how long an entry stays, whatever the token says
-	Own    bool           // each instance has one in its memory
-	Redis  rueidis.Client // has it, if it is set
-	Open   bool           // what cannot be known passes
+	ByHeader bool           // it has the header as it was sent, instead of the token's jti
+	ByText   bool           // it has the tokens as they were sent, instead of their jti
+	Keeps    time.Duration  // how long an entry stays, whatever the token says
+	Own      bool           // each instance has one in its memory
+	Redis    rueidis.Client // has it, if it is set
+	Open     bool           // what cannot be known passes
 }
 
 // Connect has the list in a Redis.
@@ -196,7 +208,10 @@ func (b *Blocklist) Connect(address string) error {
 const patience = 100 * time.Millisecond
 
 func (b *Blocklist) word(token, jti string) string {
-	if b.ByText {
+	switch {
+	case b.ByHeader:
+		return "Bearer " + token
+	case b.ByText:
 		return token
 	}
 	return jti
@@ -223,8 +238,11 @@ func (b *Blocklist) add(ctx context.Context, i *instance, word string, until tim
 	return nil
 }
 
-func (b *Blocklist) judge(ctx context.Context, i *instance, token string, c claims) error {
-	word, on := b.word(token, c.ID), false
+func (b *Blocklist) judge(r *http.Request, i *instance, token string, c claims) error {
+	ctx, word, on := r.Context(), b.word(token, c.ID), false
+	if b.ByHeader {
+		word = r.Header.Get("Authorization")
+	}
 	switch {
 	case b.Redis != nil:
 		ctx, cancel := context.WithTimeout(ctx, patience)
