@@ -3,12 +3,15 @@ package probe
 import (
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/rescind/rescind/probe/target"
 )
 
 // sockets are a WebSocket that echoes, and an event stream.
@@ -257,5 +260,26 @@ func TestShapesOfMessages(t *testing.T) {
 	}
 	if shapeOf("news", []byte("1")) == shapeOf("end", []byte("1")) {
 		t.Error("the kind of an event does not count")
+	}
+}
+
+// Over TLS the client speaks HTTP/2, which WebSockets have to be kept from.
+func TestSocketsOverTLS(t *testing.T) {
+	for flaw, verdict := range map[string]Verdict{"": Pass, "socket left open": Finding} {
+		s := newService(t, flaw)
+		server := httptest.NewUnstartedServer(s.server.Config.Handler)
+		server.EnableHTTP2 = true
+		server.StartTLS()
+		defer server.Close()
+		described, err := target.Parse(fmt.Appendf(nil, socketTarget, server.URL), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		report, err := Run(t.Context(), described, Options{Only: []string{"socket-open-after-logout"}, Insecure: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		report.Results = slices.DeleteFunc(report.Results, func(result Result) bool { return strings.HasSuffix(result.Subject, "opened after the logout") })
+		want(t, report, "socket-open-after-logout", verdict)
 	}
 }
