@@ -246,12 +246,16 @@ func (st *study) comparesState(r *reach) bool {
 		program.Walk(f.Body, func(n *program.Node) bool {
 			switch {
 			case n.Kind == program.Operator && (n.Text == "==" || n.Text == "!=" || n.Text == "<" || n.Text == ">" || n.Text == "<=" || n.Text == ">="),
-				n.Kind == program.If, n.Kind == program.Operator && n.Text == "!":
+				n.Kind == program.If, n.Kind == program.Operator && n.Text == "!",
+				n.Kind == program.Call && n.On != nil && st.about("compares", n.On.Text):
 				operands := n.Args
-				if n.On != nil {
+				if n.Kind == program.If {
 					operands = []*program.Node{n.On}
 				}
 				for _, a := range operands {
+					if a == nil { // the condition of broken source
+						continue
+					}
 					// TokenType.ACCESS_TOKEN is a constant.
 					if a.Kind == program.Member && a.Text != strings.ToUpper(a.Text) && st.about("state-field", a.Text) {
 						found = true
@@ -441,7 +445,7 @@ func (st *study) strategy(s *site) {
 	if len(fns) == 0 {
 		return
 	}
-	st.judgeStrategy(fns, s.scope.File, s.node.Range, s.name())
+	st.judgeStrategy(fns, s.scope.File, s.node.Range, s.name(), "")
 }
 
 // strategyClass is a class that extends the strategy, as in NestJS.
@@ -454,17 +458,27 @@ func (st *study) strategyClass(c *program.Class) {
 	for _, b := range c.Bases {
 		for _, n := range append([]*program.Node{b}, b.Args...) {
 			if e := st.find(setLibrary, st.siteOf(n, n, in)); e != nil && e.As == "strategy" {
-				st.judgeStrategy([]*program.Function{validate}, in.File, validate.NameRange, c.Name+"."+validate.Name)
+				var called string // by guards
+				if len(b.Args) > 1 && b.Args[1].Kind == program.String {
+					called = b.Args[1].Text
+				}
+				st.judgeStrategy([]*program.Function{validate}, in.File, validate.NameRange, c.Name+"."+validate.Name, called)
 				return
 			}
 		}
 	}
 }
 
-func (st *study) judgeStrategy(fns []*program.Function, file *program.File, at program.Range, name string) {
+func (st *study) judgeStrategy(fns []*program.Function, file *program.File, at program.Range, name, called string) {
 	r := st.reach(fns...)
 	what := st.looksUp(r)
 	if what == theState {
+		return
+	}
+	// What stands before a refresh may leave the look-up to it.
+	if (st.about("refresh-word", name) || st.about("refresh-word", called)) && slices.ContainsFunc(st.refreshes, func(c *chain) bool {
+		return st.looksUp(st.reach(c.all()...)) == theState
+	}) {
 		return
 	}
 	confidence, _ := st.unfollowed(r, nil, func(verdict) bool { return false })
