@@ -237,6 +237,7 @@ func TestRoutes(t *testing.T) {
 		{"urlpatterns = [path('logout/', csrf_exempt(views.LogoutView.as_view())), re_path(r'^out/$', views.out), path('x/', include('x.urls'))]",
 			[]string{" /logout -: csrf_exempt views.LogoutView", " /out -: views.out"}},
 		{"class V(ViewSet):\n  @action(detail=False, methods=['post'])\n  def logout(self, request): pass", []string{"POST /logout -: logout"}},
+		{"@blp.route('/logout')\nclass Logout(MethodView):\n  @jwt_required()\n  def post(self): pass\n  def other(self): pass", []string{"POST /logout blp: call(on=jwt_required) post"}},
 		{"class V:\n  @cherrypy.expose\n  def logout(self): pass", []string{" /logout cherrypy: logout"}},
 		{"app.router.add_post('/logout', logout)", []string{"POST /logout app.router: logout"}},
 		{"app.add_routes([web.post('/logout', logout)])", []string{"POST /logout web: logout"}},

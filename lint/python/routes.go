@@ -23,7 +23,9 @@ func (r *reader) routes() {
 			r.decorated(n, n.Func)
 		case n.Kind == program.Type:
 			for _, m := range n.Class.Methods {
-				r.decorated(&program.Node{Kind: program.Func, Func: m, Range: m.Range}, m)
+				handler := &program.Node{Kind: program.Func, Func: m, Range: m.Range}
+				r.decorated(handler, m)
+				r.ofClass(n.Class, handler, m)
 			}
 		case n.Kind == program.Call:
 			r.registered(n)
@@ -99,6 +101,22 @@ func (r *reader) decorated(n *program.Node, f *program.Function) {
 			handlers = append(handlers, dependencies(f.Params[j].Default)...)
 		}
 		r.add(method, path, d.On, n.Range, append(handlers, n)...)
+	}
+}
+
+// ofClass adds the routes that the decorators of a class make, as in Flask-RESTX and
+// flask-smorest: a method answers the HTTP method of its name.
+func (r *reader) ofClass(c *program.Class, handler *program.Node, m *program.Function) {
+	if !slices.Contains(verbs, m.Name) {
+		return
+	}
+	for _, d := range c.Decorators {
+		if d.Kind != program.Call || d.On == nil || d.On.Kind != program.Member || d.On.Text != "route" {
+			continue
+		}
+		if _, path, ok := decorator(d, d.On, m); ok {
+			r.add(strings.ToUpper(m.Name), path, d.On.On, m.Range, append(slices.Clone(m.Decorators), handler)...)
+		}
 	}
 }
 
