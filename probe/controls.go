@@ -119,6 +119,9 @@ func (r *run) teachValid(ctx context.Context, s *session, times int) error {
 			case !rt.request.Expect.Matches(a.status):
 				rt.fail("a valid session got %d, expected %s", a.status, rt.request.Expect)
 				return nil
+			case redirect(a) != nil && !r.client.allows(redirect(a)):
+				rt.fail("a valid session is led to a host that the description does not name")
+				return nil
 			}
 			a.class = Alive
 			rt.teach(s.user, a)
