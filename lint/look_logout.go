@@ -98,12 +98,17 @@ func logoutKeepsRefreshToken(st *study) {
 		if st.first(l.reach, l.calls, effective) == nil {
 			continue // the whole logout is hollow: another rule's
 		}
-		if st.endsRefresh(l) {
+		if st.endsRefresh(l) || st.takesRefresh(l) {
 			continue
 		}
 		confidence, open := st.unfollowed(l.reach, l.calls, func(v verdict) bool { return v.suspect })
 		if confidence = lesser(confidence, Likely); confidence == Possible && open != nil && !open.value.Missing && !st.aboutSessions(open) {
 			confidence = Likely
+		}
+		if slices.ContainsFunc(st.logouts, func(other *logout) bool {
+			return other != l && st.program.Together(other.file, l.file) && st.takesRefresh(other)
+		}) {
+			confidence = Possible // a client may call the other one too
 		}
 		if verify := st.statelessRefresh(l.file); verify != nil {
 			f := st.finding(l.at, l.range_, confidence, "stateless", l.name)
@@ -117,6 +122,20 @@ func logoutKeepsRefreshToken(st *study) {
 			st.emit(f)
 		}
 	}
+}
+
+// takesRefresh reports that a logout is one for refresh tokens too, by its path, or
+// by the arguments of jwt_required.
+func (st *study) takesRefresh(l *logout) bool {
+	if l.route != nil && st.about("refresh-word", l.route.Path) {
+		return true
+	}
+	is := func(n *program.Node, value string) bool { return n != nil && n.Kind == program.Bool && n.Text == value }
+	return slices.ContainsFunc(l.answer, func(f *program.Function) bool {
+		return slices.ContainsFunc(f.Decorators, func(d *program.Node) bool {
+			return is(d.Field("refresh"), "true") || is(d.Field("verify_type"), "false")
+		})
+	})
 }
 
 // endsRefresh reports that a logout does something that ends sessions as a whole.
