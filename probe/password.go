@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -154,7 +155,7 @@ func (p *passwordChange) restore(ctx context.Context) error {
 		p.back = true
 		return nil
 	}
-	return fmt.Errorf("the password of %s may still be {{user.new_password}}: putting it back: %w; a login with the old one: %w", r.userName(0), or(err, errors.New("was answered well")), loginErr)
+	return fmt.Errorf("the password of %s may still be {{user.new_password}}: putting it back: %w; a login with the old one: %w", r.userName(0), cmp.Or(err, errors.New("was answered well")), loginErr)
 }
 
 // request asks for the old password, with a session.
@@ -170,11 +171,4 @@ func (p *passwordChange) request(ctx context.Context, s *session) error {
 	}
 	_, err := r.perform(ctx, "password put back", s, target.Steps{q}, p.instance, target.CarryAll)
 	return err
-}
-
-func or(err, otherwise error) error {
-	if err != nil {
-		return err
-	}
-	return otherwise
 }

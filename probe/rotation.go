@@ -100,7 +100,7 @@ func (r *run) refreshed(ctx context.Context, instance string) (before, after *se
 			return nil, nil, nil, fmt.Errorf("refresh: %w", err)
 		}
 		// A JWT without jti is the same text again if it is issued in the same second.
-		wait := before.born.Add(second).Sub(r.options.Now())
+		wait := before.born.Add(tick).Sub(r.options.Now())
 		if r.rotated(before, s) || wait <= 0 || !r.countsSeconds(s) {
 			return before, s, control, nil
 		}
@@ -110,8 +110,8 @@ func (r *run) refreshed(ctx context.Context, instance string) (before, after *se
 	}
 }
 
-// second is how long to wait for a clock that counts seconds to go on.
-const second = 1100 * time.Millisecond
+// tick is how long to wait for a clock that counts seconds to go on.
+const tick = 1100 * time.Millisecond
 
 // countsSeconds reports whether one of the session's tokens is a JWT in which
 // nothing but a time differs from the next one.

@@ -159,7 +159,7 @@ func (r *run) all(ctx context.Context, chosen []experiment) []Result {
 		// An application that compares seconds may refuse a login in the second of
 		// the last logout everywhere. One experiment is about that; the others wait.
 		if i > 0 && alone[i-1].alone {
-			if err := r.options.Sleep(ctx, second); err != nil {
+			if err := r.options.Sleep(ctx, tick); err != nil {
 				r.remark("the run was broken off")
 			}
 		}

@@ -31,7 +31,7 @@ func secondExperiment() experiment {
 			if err != nil {
 				return nil, err
 			}
-			if err := r.options.Sleep(ctx, second); err != nil {
+			if err := r.options.Sleep(ctx, tick); err != nil {
 				return nil, err
 			}
 			took := old.took()
@@ -119,7 +119,7 @@ func (r *run) issued(s *session) (time.Time, bool) {
 // judgeSecond looks at both sessions when the second is over.
 func (r *run) judgeSecond(ctx context.Context, check string, old *session, t *trial, control *answer) ([]Result, error) {
 	rt := r.on(t.before.instance)
-	if err := r.options.Sleep(ctx, second); err != nil {
+	if err := r.options.Sleep(ctx, tick); err != nil {
 		return nil, err
 	}
 	// What backs a refusal must be no login of that second.

@@ -132,9 +132,9 @@ func (r *run) fresh(ctx context.Context, instance string) (*session, *answer, er
 	return s, control, err
 }
 
-// values are what a session holds, each as it is carried: the artefact that gives
-// access alone or, where only all together do, all of them, of which one is to be
-// changed.
+// A value is one that a session holds, as it is carried: by itself if it gives
+// access alone or, where only all together do, among the others, which stay as they
+// are.
 type value struct {
 	name     string // as the artefact is called: "access token"
 	text     string
