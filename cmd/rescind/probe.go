@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -175,6 +176,10 @@ func (c *cli) probe(ctx context.Context, p *probing) error {
 			meter.Show(step)
 		}
 	}
+	// net/http tells the standard logger what a server sends unasked, which may be
+	// part of a token.
+	defer log.SetOutput(log.Writer())
+	log.SetOutput(io.Discard)
 	r, err := probe.Run(ctx, t, p.options)
 	meter.Clear()
 	if err != nil {
