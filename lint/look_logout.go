@@ -75,8 +75,8 @@ func logoutWithoutEffect(st *study) {
 			continue
 		}
 		confidence, open := st.unfollowed(l.reach, l.calls, func(v verdict) bool { return v.suspect })
-		if l.route == nil && confidence == Certain {
-			confidence = Likely // nobody was seen to call it
+		if l.route == nil || len(l.answer) == 0 {
+			confidence = lesser(confidence, Likely) // nobody was seen to call it, or its source was not
 		}
 		f := st.finding(l.at, l.range_, confidence, "default", l.name)
 		if confidence == Possible && open != nil {
@@ -182,7 +182,7 @@ func (st *study) statelessRefresh(near *program.File) *site {
 		r := st.reach(c.all()...)
 		verify := st.first(r, c.calls, func(_ *site, v verdict) bool { return v.verify != nil })
 		looked := st.first(r, c.calls, func(_ *site, v verdict) bool { return v.lookup && v.strong || v.asks || v.missing })
-		if verify != nil && looked == nil {
+		if verify != nil && looked == nil && st.looksUp(r) != theState {
 			return verify
 		}
 	}
