@@ -20,8 +20,8 @@ const (
 )
 
 // fate judges a life by its replays. A refusal that is not backed counts for
-// nothing, and neither do the refusals of a route whose live controls fail; an
-// answer as to the living is one.
+// nothing, and neither do the refusals of a route whose live controls fail, or
+// those after which nothing more could be known; an answer as to the living is one.
 func (l *life) fate() fate {
 	var proven []Class
 	for _, a := range l.answers {
@@ -34,7 +34,7 @@ func (l *life) fate() fate {
 		return unknown
 	case len(proven) == 1 && proven[0] == Alive:
 		return survived
-	case len(proven) == 1 && (l.doubtful() > len(l.answers)/2 || l.route.pulse.unreliable()):
+	case len(proven) == 1 && (l.doubtful() > len(l.answers)/2 || proves(l.answers[len(l.answers)-1]) == Unclear || l.route.pulse.unreliable()):
 		return unknown
 	case len(proven) == 1:
 		return refused

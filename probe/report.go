@@ -77,7 +77,7 @@ type Report struct {
 	// several (one for each cookie, say), and has at least one.
 	Results []Result
 	// Lives are what became of each artefact on each route and instance, for the
-	// table of times to death and for the picture. In the order of their births.
+	// table of times to death and for the picture; each at the place of its number.
 	Lives []Life
 }
 

@@ -1,0 +1,77 @@
+package probe
+
+import (
+	"testing"
+	"time"
+
+	"github.com/rescind/rescind/probe/target"
+)
+
+// A fate is what the proven answers say, in their order.
+func TestFateIsTheSequenceOfWhatWasProven(t *testing.T) {
+	alive, dead, unbacked, unclear := answer{class: Alive}, answer{class: Dead, backed: true}, answer{class: Dead}, answer{class: Unclear}
+	for name, test := range map[string]struct {
+		answers []answer
+		want    fate
+	}{
+		"nothing":                                    {nil, unknown},
+		"always refused":                             {[]answer{dead, dead, dead}, refused},
+		"refused, with a doubt":                      {[]answer{dead, unclear, dead}, refused},
+		"refused, mostly in doubt":                   {[]answer{unbacked, unclear, dead}, unknown},
+		"refused, and then nothing is known":         {[]answer{dead, dead, dead, unclear}, unknown},
+		"refused, and nobody else was answered":      {[]answer{unbacked, unbacked, unbacked}, unknown},
+		"no answers":                                 {[]answer{unclear, unclear}, unknown},
+		"always alive":                               {[]answer{alive, alive}, survived},
+		"alive, and then nothing is known":           {[]answer{alive, unclear, unclear}, survived},
+		"alive, then refused":                        {[]answer{alive, alive, dead}, late},
+		"alive, then refused without backing":        {[]answer{alive, unbacked}, survived},
+		"refused, then alive":                        {[]answer{dead, dead, alive}, revived},
+		"refused without backing, then alive":        {[]answer{unbacked, alive}, survived},
+		"back and forth":                             {[]answer{alive, dead, alive}, flapping},
+		"back and forth, ending with a refusal":      {[]answer{dead, alive, dead}, flapping},
+		"alive at the beginning, doubt, and refused": {[]answer{alive, unclear, dead}, late},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := &life{route: newRoute(&target.Request{Line: "GET /me"}, "http://a.test"), ended: time.Now()}
+			for i, a := range test.answers {
+				a.began = l.ended.Add(time.Duration(i) * time.Second)
+				l.answers = append(l.answers, &a)
+			}
+			if got := l.fate(); got != test.want {
+				t.Errorf("%d, want %d", got, test.want)
+			}
+			if l.route.pulse.asked.Add(4); test.want == refused {
+				l.route.pulse.failed.Add(1)
+				if l.fate() != unknown {
+					t.Error("refused on a route that fails one control in four")
+				}
+			}
+		})
+	}
+}
+
+// The times of a life in a report: only what was begun after the end counts, and
+// only refusals that are backed.
+func TestTimesOfALife(t *testing.T) {
+	at := func(seconds int, class Class, backed bool) Answer {
+		return Answer{After: time.Duration(seconds) * time.Second, Class: class, Backed: backed}
+	}
+	life := Life{Answers: []Answer{at(-1, Alive, false), at(0, Alive, false), at(1, Dead, false), at(2, Dead, true), at(5, Dead, true)}}
+	if last, is := life.LastAlive(); !is || last != 0 {
+		t.Errorf("last alive at %s, %t", last, is)
+	}
+	if first, is := life.FirstDead(); !is || first != 2*time.Second {
+		t.Errorf("first dead at %s, %t", first, is)
+	}
+	if life.Revived() {
+		t.Error("it did not revive")
+	}
+	life.Answers = append(life.Answers, at(9, Alive, false))
+	if _, is := life.FirstDead(); is || !life.Revived() {
+		t.Error("it revived")
+	}
+	life.Answers = life.Answers[:1]
+	if _, is := life.LastAlive(); is {
+		t.Error("a control before the end counts")
+	}
+}
