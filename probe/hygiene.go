@@ -219,7 +219,11 @@ func (h *hygiene) urls(ctx context.Context) error {
 	}
 	tried := 0
 	for _, v := range h.values {
-		for _, name := range inQuery {
+		names := inQuery
+		if v.cookie != "" {
+			names = []string{v.cookie} // as PHP and Java take it where cookies are off
+		}
+		for _, name := range names {
 			a := r.bare(h.session)
 			a.name = fmt.Sprintf("%s as the parameter %q", v.name, name)
 			a.alter = func(q *request) {

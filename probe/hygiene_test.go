@@ -25,6 +25,7 @@ func TestHygiene(t *testing.T) {
 		"no id, and lives":   {false, []string{"no id", "client only"}, map[string]Verdict{"token-without-id": Finding}},
 		"no id, and unknown": {false, []string{"no id", "locks at logout"}, map[string]Verdict{"token-without-id": Inconclusive}},
 		"token in query":     {false, []string{"token in query"}, map[string]Verdict{"token-in-url": Finding}},
+		"cookie in query":    {true, []string{"token in query"}, map[string]Verdict{"token-in-url": Finding}},
 		"cookie for scripts": {true, []string{"cookie for scripts"}, map[string]Verdict{"token-without-id": Pass}},
 		"cached":             {false, []string{"cached"}, map[string]Verdict{"cache-control": Finding}},
 		"cached cookies":     {true, []string{"cached"}, map[string]Verdict{"cache-control": Finding}},

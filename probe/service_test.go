@@ -222,7 +222,7 @@ func (s *service) session(q *http.Request) (*serviceSession, string) {
 		return nil, text
 	}
 	if s.flaws["token in query"] {
-		text = cmp.Or(text, q.URL.Query().Get("access_token"))
+		text = cmp.Or(text, q.URL.Query().Get("access_token"), q.URL.Query().Get("access"))
 	}
 	if s.flaws["locks at forged tokens"] && (strings.HasSuffix(text, ".") || text == "nonsense" || strings.Contains(text, "=")) {
 		s.locked = true
