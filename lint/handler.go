@@ -89,6 +89,17 @@ func (st *study) handler(n *program.Node, s *program.Scope, depth int) (before, 
 	return nil, nil, []*site{st.siteOf(n, n, s)}
 }
 
+// views are the methods of a class of Flask or Django that answer requests.
+func (st *study) views(c *program.Class) []*program.Function {
+	var out []*program.Function
+	for _, name := range []string{"dispatch_request", "get", "post", "put", "patch", "delete"} {
+		if m := c.Method(name); m != nil && m.Body != nil {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
 func (st *study) methods(c *program.Class) []*program.Function {
 	for _, name := range callables {
 		if m := c.Method(name); m != nil && m.Body != nil {
@@ -111,6 +122,11 @@ func (st *study) wrapped(n *program.Node, s *program.Scope, depth int) (before, 
 			continue
 		}
 		before, answer = append(append(before, answer...), b...), ans
+	}
+	if n.On != nil && n.On.Kind == program.Member && n.On.Text == "as_view" {
+		if c := st.program.Value(n.On.On, s).Class; c != nil {
+			return nil, st.views(c), nil
+		}
 	}
 	callee := st.program.Value(n.On, s)
 	switch {

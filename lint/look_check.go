@@ -341,7 +341,11 @@ func signatureOnlyCheck(st *study) {
 		if other, shared := found[key{v, false}]; k.refresh && (shared && other.why == forAccess || good[v]) {
 			at = st.towards(b.root, v)
 		}
-		f := st.finding(at.scope.File, at.node.Range, b.confidence, b.message, v.name(), owner(b.root))
+		name := owner(b.root)
+		if own := v.fn(); b.message == "user" && own.Name != "" {
+			name = owner(own)
+		}
+		f := st.finding(at.scope.File, at.node.Range, b.confidence, b.message, v.name(), name)
 		if at != v {
 			st.step(f, v, "the signature is verified here")
 		} else if b.root != v.fn() {

@@ -3,7 +3,6 @@ package lint
 import (
 	"slices"
 	"strings"
-	"unicode"
 
 	"github.com/rescind/rescind/lint/program"
 )
@@ -223,7 +222,7 @@ func blocklistKeyedByTokenText(st *study) {
 	for _, l := range st.logouts {
 		for _, s := range l.reach.sites {
 			v := st.verdict(s)
-			if !v.effect || !s.call() || !st.blocks(s) {
+			if !s.call() || !v.effect && !constructs(s) || !st.blocks(s) {
 				continue
 			}
 			if name := st.tokenText(s); name != "" {
@@ -231,6 +230,15 @@ func blocklistKeyedByTokenText(st *study) {
 			}
 		}
 	}
+}
+
+// constructs reports that a call makes an object: a row of a table, before it is
+// saved.
+func constructs(s *site) bool {
+	if s.value.Class != nil || s.node.New {
+		return true
+	}
+	return capital(s.node.On) && s.scope.File.Language == program.Python
 }
 
 // blocks reports that names around a write say that it is of what is refused.
@@ -256,17 +264,6 @@ func (st *study) tokenText(s *site) string {
 			}
 		case program.Template, program.List, program.Object, program.Operator:
 			n.Children(look)
-		case program.Call: // a row of a table; a digest of the token is another call
-			if name := program.Written(n.On); n.New || len(name) > 0 && name[len(name)-1] != "" && unicode.IsUpper(rune(name[len(name)-1][0])) {
-				for _, a := range n.Args {
-					look(a)
-				}
-				for i := range n.Fields {
-					if v := n.Fields[i].Value; v != nil {
-						look(v)
-					}
-				}
-			}
 		}
 	}
 	for _, a := range s.node.Args {

@@ -38,7 +38,7 @@ func (st *study) claimMissing(claim string, expiry bool) {
 		}
 		known, has := st.contents(s, claim)
 		switch {
-		case has || st.adds(fn, claim) || !known && st.says(fn, claim):
+		case has || st.adds(fn, claim) || (!known || e.As == "bare") && st.says(fn, claim):
 		case known:
 			st.emit(st.finding(s.scope.File, s.node.Range, Certain, "default", s.name()))
 		case st.passedOn(fn, claim):

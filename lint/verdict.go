@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/rescind/rescind/lint/program"
 )
@@ -125,6 +126,12 @@ func (st *study) judge(s *site) verdict {
 	}
 	v.asks = st.about("could-look", name)
 	return v
+}
+
+// capital reports that what is called has the name of a class.
+func capital(n *program.Node) bool {
+	r, _ := utf8.DecodeRuneInString(last(program.Written(n)))
+	return unicode.IsUpper(r)
 }
 
 // above is e if it is more specific than other.
