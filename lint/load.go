@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/rescind/rescind/lint/program"
@@ -56,6 +57,7 @@ type sources struct {
 	text    map[string][]byte // without disk
 	dirs    map[string][]string
 	present map[string]bool
+	configs sync.Map // what Config has read of the disk: imports ask for it again and again
 }
 
 var _ program.Tree = (*sources)(nil)
@@ -74,13 +76,23 @@ func (s *sources) Config(name string) []byte {
 	if !configs[path.Base(name)] && !strings.HasPrefix(path.Base(name), "tsconfig.") {
 		return nil
 	}
-	file := filepath.FromSlash(name)
+	if data, ok := s.configs.Load(name); ok {
+		return data.([]byte)
+	}
+	data := readConfig(filepath.FromSlash(name))
+	s.configs.Store(name, data)
+	return data
+}
+
+// readConfig gives nothing of what cannot be read, as if it were not there: imports
+// that need it lie outside then.
+func readConfig(file string) []byte {
 	if info, err := os.Lstat(file); err != nil || !info.Mode().IsRegular() || info.Size() > maxConfig {
 		return nil
 	}
 	data, err := os.ReadFile(file)
 	if err != nil {
-		return nil // as if it were not there: imports that need it lie outside then
+		return nil
 	}
 	return data
 }
