@@ -63,7 +63,7 @@ func TestAThousandReplaysTakeSeconds(t *testing.T) {
 	if verdict(r, "access-token-alive-after-logout") != Pass || replays < 1000 {
 		t.Errorf("%d replays\n%s", replays, describeResults(r))
 	}
-	if took > 15*time.Second {
+	if took > 30*time.Second { // under the race detector, on a busy machine
 		t.Errorf("it took %s", took)
 	}
 	if most.Load() > 8 {
