@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -73,5 +74,35 @@ func TestTimesOfALife(t *testing.T) {
 	life.Answers = life.Answers[:1]
 	if _, is := life.LastAlive(); is {
 		t.Error("a control before the end counts")
+	}
+}
+
+// What has expired, or is about to, is not looked at: its refusal would prove
+// nothing.
+func TestExpiredArtefactsAreNotLookedAt(t *testing.T) {
+	r := testRun(t, "http://127.0.0.1:1")
+	ended := time.Now()
+	for name, test := range map[string]struct {
+		left    time.Duration // from the end to its expiry
+		patient bool
+		want    []time.Duration
+	}{
+		"long ago":                {left: -time.Hour},
+		"long ago, with patience": {left: -time.Hour, patient: true},
+		"now":                     {left: 0, patient: true},
+		"soon":                    {left: 4 * time.Second, want: []time.Duration{0, 50 * time.Millisecond, 200 * time.Millisecond, time.Second}},
+		"soon, with patience":     {left: 4 * time.Second, patient: true, want: []time.Duration{0, 50 * time.Millisecond, 200 * time.Millisecond, time.Second, 2 * time.Second}},
+		"later":                   {left: time.Hour, want: []time.Duration{0, 50 * time.Millisecond, 200 * time.Millisecond, time.Second, 5 * time.Second}},
+		"beyond, with patience":   {left: 48 * time.Hour, patient: true, want: []time.Duration{0, 50 * time.Millisecond, 200 * time.Millisecond, time.Second, 5 * time.Second, 10 * time.Second, 20 * time.Second, 30 * time.Second}},
+		"a minute, with patience": {left: 22 * time.Second, patient: true, want: []time.Duration{0, 50 * time.Millisecond, 200 * time.Millisecond, time.Second, 5 * time.Second, 10 * time.Second, 20 * time.Second}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := &life{ended: ended}
+			l.artefact.born, l.artefact.expires = ended.Add(-time.Hour), ended.Add(test.left)
+			r.options.Patient = test.patient
+			if got := r.schedule(l, nil, 30*time.Second); !slices.Equal(got, test.want) {
+				t.Errorf("%v, want %v", got, test.want)
+			}
+		})
 	}
 }

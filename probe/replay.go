@@ -95,8 +95,8 @@ func (r *run) schedule(l *life, delays []time.Duration, horizon time.Duration) [
 	for d := 10 * time.Second; d < end*9/10; d *= 2 {
 		all = append(all, d)
 	}
-	if n := len(all); n == 0 || end > all[n-1] {
-		all = append(all, max(end, 0))
+	if n := len(all); end > 0 && (n == 0 || end > all[n-1]) {
+		all = append(all, end)
 	}
 	return slices.Compact(slices.Sorted(slices.Values(all)))
 }
