@@ -143,7 +143,7 @@ func assigned(file *syntax.File) map[string]string {
 // returned too.
 func literals(call *syntax.CallExpr, bases map[string]string) ([]string, error) {
 	config := &expand.Config{Env: expand.FuncEnviron(func(name string) string {
-		if name == "IFS" || name == "HOME" || !envNamePattern.MatchString(name) {
+		if name == "IFS" || !envNamePattern.MatchString(name) {
 			return ""
 		}
 		if base := bases[name]; base != "" {
@@ -156,11 +156,12 @@ func literals(call *syntax.CallExpr, bases map[string]string) ([]string, error) 
 		if err := plainWord(word); err != nil {
 			return words, err
 		}
-		text, err := expand.Literal(config, word)
+		// Not expand.Literal, which leaves the backslash of '\'' where it is.
+		fields, err := expand.Fields(config, word)
 		if err != nil {
 			return words, errors.New("an argument is not plain text: only variables as $NAME may stand in it")
 		}
-		words = append(words, text)
+		words = append(words, fields...)
 	}
 	return words, nil
 }
@@ -170,6 +171,15 @@ var envNamePattern = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,63}$`)
 // plainWord refuses what a shell would have to compute.
 func plainWord(word *syntax.Word) error {
 	var err error
+	bare := "" // what is not quoted
+	for _, part := range word.Parts {
+		if lit, is := part.(*syntax.Lit); is {
+			bare += lit.Value
+		}
+	}
+	if strings.Contains(bare, "{") && (strings.Contains(bare, ",") || strings.Contains(bare, "..")) {
+		return errors.New("an argument has braces outside quotes, which a shell expands: quote it") // to as many as it likes
+	}
 	syntax.Walk(word, func(n syntax.Node) bool {
 		switch n := n.(type) {
 		case *syntax.ParamExp:

@@ -121,6 +121,27 @@ logout: DELETE /v1/session
 	}
 }
 
+// Whatever a shell takes for an argument is one, also as people quote it.
+func TestCurlArgumentsAreThoseOfTheShell(t *testing.T) {
+	for quoted, want := range map[string]string{
+		`'it'\''s'`:            "it's",
+		`"a \"b\" \\ c"`:       `a "b" \ c`,
+		`a\ b`:                 "a b",
+		`$'a\u0027b\n\x41'`:    "a'b\nA",
+		`'a'"b"c`:              "abc",
+		`"a'b"`:                "a'b",
+		"\"a\\\nb\"":           "ab",
+		`'$HOME {a,b} * ~ \n'`: `$HOME {a,b} * ~ \n`,
+		`"a$NAME-b"`:           "a" + markOpen + "NAME" + markClose + "-b",
+		`${NAME}`:              markOpen + "NAME" + markClose,
+	} {
+		all, err := readCurl([]byte("curl http://h/ --data-raw " + quoted))
+		if err != nil || len(all) != 1 || string(all[0].body) != want {
+			t.Errorf("%s: %q %v, want %q", quoted, all[0].body, err, want)
+		}
+	}
+}
+
 func TestCurlThatCannotBeReadIsRefused(t *testing.T) {
 	login := "curl http://h/login -d 'user=ada&password=hunter2hunter2'\n"
 	for name, c := range map[string]struct{ script, says string }{
@@ -139,6 +160,7 @@ func TestCurlThatCannotBeReadIsRefused(t *testing.T) {
 		"another scheme":             {login + "curl ftp://h/x", "http:// or https://"},
 		"a computed argument":        {login + "curl http://h/x -H \"A: $(cat f)\"", "result of another command"},
 		"a shell's own variable":     {login + "curl http://h/x -H \"A: ${X:-hunter2hunter2}\"", "only $NAME"},
+		"braces that expand":         {login + "curl http://h/{1..999999999}", "braces outside quotes"},
 		"no login":                   {"curl http://h/x -H 'Authorization: Bearer hunter2hunter2'", "login"},
 		"no route":                   {login, "needs a session"},
 		"a method that is none":      {login + "curl -X 'A B' http://h/x", "-X takes a method"},

@@ -168,7 +168,7 @@ func FuzzNoSecretLeavesARecording(f *testing.F) {
 }
 
 // common is what descriptions have in them whatever they are made from.
-const common = "GET /me POST /login POST /logout instances users login request protected password username access_token user.password user.name PROBE_PASSWORD PROBE_USER " +
+const common = "{{user.name}} {{user.password}} {{access_token}} ${PROBE_USER} ${PROBE_PASSWORD} GET /me POST /login POST /logout instances users login request protected password username access_token user.password user.name PROBE_PASSWORD PROBE_USER " +
 	"To be looked at: To be set in the environment, so that no secret stands here: A draft: read it before you run it. rescind probe schema explains every key. http://127.0.0.1:3000"
 
 func silent(t *testing.T, from string, d *Draft, err error, secrets ...string) {

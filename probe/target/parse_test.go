@@ -117,3 +117,36 @@ func TestNoSecretIsEverPrinted(t *testing.T) {
 		}
 	}
 }
+
+// Text that looks like a number stays what it is.
+func TestValuesAreReadAsTheyAreWritten(t *testing.T) {
+	d, err := Parse([]byte(`
+instances: [http://127.0.0.1:1]
+users: [{name: 007, password: 0123, a: 1e3, b: true, c: 2026-11-20, d: 1_000, e: 12345678901234567890123, f: 1.50, g: 0x1F, h: "", i: 'x: y', j: .5, k: no}]
+login:
+  request: POST /login
+  headers: {X-Pin: 0042}
+  body: |
+    line {{user.password}}
+    more
+protected: [GET /me]
+`), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := User{"name": "007", "password": "0123", "a": "1e3", "b": "true", "c": "2026-11-20", "d": "1_000", "e": "12345678901234567890123", "f": "1.50", "g": "0x1F", "h": "", "i": "x: y", "j": ".5", "k": "no"}
+	if !reflect.DeepEqual(d.Users[0], want) {
+		t.Errorf("got %q, want %q", d.Users[0], want)
+	}
+	sent, err := d.Login[0].Render(d.Instances[0], d.Vars(d.Users[0]))
+	if err != nil || string(sent.Body) != "line 0123\nmore\n" || sent.Header.Get("X-Pin") != "0042" {
+		t.Errorf("%q %q %v", sent.Body, sent.Header, err)
+	}
+	again(t, d)
+	for value, says := range map[string]string{"[x]": "[4:", "{a: b}": "[4:", "~": "has no password", "null": "has no password", "": "has no password"} {
+		_, err := Parse([]byte("instances: [http://127.0.0.1:1]\nusers:\n  - name: ada\n    password: "+value+"\nlogin: {request: POST /login, form: {p: '{{user.password}}'}}\nprotected: [GET /me]\n"), nil)
+		if err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("password: %s: %v, want %q", value, err, says)
+		}
+	}
+}

@@ -1,5 +1,28 @@
 package target
 
+import (
+	"fmt"
+
+	"github.com/goccy/go-yaml/ast"
+)
+
+// UnmarshalYAML reads text, and what YAML takes for a number or a truth value as
+// it is written: a password 0123 is not 83.
+func (t *Template) UnmarshalYAML(n ast.Node) error {
+	switch n := n.(type) {
+	case *ast.StringNode:
+		*t = Template(n.Value)
+	case *ast.LiteralNode:
+		*t = Template(n.Value.Value)
+	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
+		*t = Template(n.GetToken().Value)
+	default:
+		at := n.GetToken().Position
+		return fmt.Errorf("[%d:%d] text is expected; for none write \"\"", at.Line, at.Column)
+	}
+	return nil
+}
+
 // bare is a request without its ways of writing.
 type bare Request
 
