@@ -42,7 +42,8 @@ type client struct {
 	limit   int64 // requests in all
 	budget  atomic.Int64
 	sent    atomic.Int64
-	slots   chan struct{}
+	slots   chan struct{} // one for each request in flight
+	crowd   chan struct{} // all of them but one, which is for live controls
 	every   time.Duration // between two requests; 0 for no limit
 
 	mu   sync.Mutex
@@ -101,7 +102,7 @@ func newClient(t *target.Target, o Options, s *secrets) *client {
 	timeout := time.Duration(l.Timeout)
 	c := &client{
 		allows: t.Allows, secrets: s, now: o.Now, sleep: o.Sleep,
-		body: int64(l.Body), limit: int64(l.Requests), slots: make(chan struct{}, l.Parallel),
+		body: int64(l.Body), limit: int64(l.Requests), slots: make(chan struct{}, l.Parallel), crowd: make(chan struct{}, max(l.Parallel-1, 1)),
 	}
 	// A part is kept for undoing, at the end, what the run has done to the target.
 	c.budget.Store(c.limit - min(c.limit/10, 200))
@@ -195,12 +196,21 @@ func (c *client) admit(ctx context.Context, u *url.URL, urgent bool) (release fu
 	if !c.allows(u) {
 		return nil, fmt.Errorf("%s: %w", u.Host, ErrForeignHost)
 	}
-	select {
-	case c.slots <- struct{}{}:
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	taken := []chan struct{}{c.slots}
+	if !urgent {
+		taken = []chan struct{}{c.crowd, c.slots}
 	}
-	release = func() { <-c.slots }
+	release = func() {}
+	for _, room := range taken {
+		select {
+		case room <- struct{}{}:
+			before := release
+			release = func() { <-room; before() }
+		case <-ctx.Done():
+			release()
+			return nil, ctx.Err()
+		}
+	}
 	if err := c.turn(ctx, urgent); err != nil {
 		release()
 		return nil, err
