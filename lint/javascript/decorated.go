@@ -1,7 +1,6 @@
 package javascript
 
 import (
-	"path"
 	"slices"
 	"strings"
 
@@ -98,48 +97,4 @@ func (r *reader) provided(n *program.Node) {
 			r.add("USE", "", nil, n.Range, guard)
 		}
 	}
-}
-
-// byName adds the handlers that Next.js finds by the names of files.
-func (r *reader) byName() {
-	dir, file := path.Split(r.file.Path)
-	stem := strings.TrimSuffix(file, path.Ext(file))
-	folders := strings.Split(strings.Trim(dir, "/"), "/")
-	last := func(name string) int {
-		for i := len(folders) - 1; i >= 0; i-- {
-			if folders[i] == name {
-				return i
-			}
-		}
-		return -1
-	}
-	if at := last("app"); at >= 0 && stem == "route" {
-		var names []string
-		for _, f := range folders[at+1:] {
-			if !strings.HasPrefix(f, "(") { // groups are in no path
-				names = append(names, f)
-			}
-		}
-		for _, e := range r.file.Exports {
-			if _, ok := verbs[strings.ToLower(e.Name)]; ok && e.Name == strings.ToUpper(e.Name) && e.Value != nil {
-				r.exported(e.Name, "/"+strings.Join(names, "/"), e.Value)
-			}
-		}
-		return
-	}
-	if at := last("api"); at > 0 && folders[at-1] == "pages" {
-		names := slices.Clone(folders[at:])
-		if stem != "index" {
-			names = append(names, stem)
-		}
-		for _, e := range r.file.Exports {
-			if e.Name == "default" && e.Value != nil {
-				r.exported("", "/"+strings.Join(names, "/"), e.Value)
-			}
-		}
-	}
-}
-
-func (r *reader) exported(method, at string, handler *program.Node) {
-	r.add(method, at, nil, handler.Range, handler)
 }

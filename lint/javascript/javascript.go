@@ -3,8 +3,8 @@
 // knows where the modules lie that a file imports.
 //
 // Routes are those of Express and what is like it (Koa, Hono, Polka, restify), of
-// Fastify and hapi, of NestJS and others with decorators, and of Next.js by the
-// names of files.
+// Fastify and hapi, of NestJS and others with decorators, of tRPC, and those that
+// Next.js, SvelteKit, Nuxt and Remix find by the names of files.
 package javascript
 
 import (

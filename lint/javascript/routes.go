@@ -190,6 +190,10 @@ func (r *reader) registered(n *program.Node) {
 		if hook, _ := r.constant(n.Args[0]); len(n.Args) == 2 && slices.Contains(hooks, hook) {
 			r.add("USE", "", router, n.Range, n.Args[1])
 		}
+	case "mutation": // tRPC: logout: procedure.mutation(…)
+		if names := program.Written(router); len(names) > 0 && strings.HasSuffix(strings.ToLower(names[0]), "procedure") && n.Args[0].Kind == program.Func {
+			r.add("POST", "/"+n.Args[0].Func.Name, nil, n.Range, n.Args[0])
+		}
 	case "route":
 		for _, a := range n.Args {
 			r.described(a, router)

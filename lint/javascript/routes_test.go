@@ -82,6 +82,14 @@ func TestRoutesAreFound(t *testing.T) {
 		{"src/app/api/(auth)/logout/route.ts", "export async function POST(req: Request) {} export const GET = auth(h); export const dynamic = 'x'", []string{"POST /api/logout POST", "GET /api/logout GET"}},
 		{"pages/api/auth/logout.ts", "export default async function handler(req, res) {}", []string{"ANY /api/auth/logout handler"}},
 		{"pages/api/logout/index.js", "export default wrap(async (req, res) => {})", []string{"ANY /api/logout (call wrap [req,res]{})"}},
+		{"src/routes/(app)/logout/+server.ts", "export const POST: RequestHandler = async ({ cookies }) => {}", []string{"POST /logout POST"}},
+		{"src/routes/account/+page.server.ts", "export const actions = { default: async () => {}, logout: async ({ locals }) => {} }",
+			[]string{"POST /account func default", "POST /account/logout func logout"}},
+		{"server/api/auth/logout.post.ts", "export default defineEventHandler(async event => {})", []string{"POST /api/auth/logout (call defineEventHandler [event]{})"}},
+		{"server/api/index.ts", "export default eventHandler(h)", []string{"ANY /api (call eventHandler h)"}},
+		{"server/api/auth.controller.js", "export default new Controller()", nil},
+		{"app/routes/auth.logout.tsx", "export async function action({ request }) {} export const loader = () => redirect('/')", []string{"POST /auth/logout action", "GET /auth/logout loader"}},
+		{"trpc.ts", "export const auth = router({ logout: publicProcedure.input(z.any()).mutation(async ({ ctx }) => {}) })", []string{"POST /logout func logout"}},
 		{"src/logout.ts", "export default async function handler(req, res) {}", nil},
 	} {
 		got, want := routesOf(parse(t, f, c.path, c.source)), slices.Clone(c.want)
