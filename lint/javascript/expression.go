@@ -171,6 +171,10 @@ func (r *reader) call(n *syntax.Node) *program.Node {
 	} else {
 		e.Args = r.expressions(parts(arguments))
 	}
+	// fastify.decorate('authenticate', f) gives f its name.
+	if lastName(e.On) == "decorate" && len(e.Args) > 1 && e.Args[0].Kind == program.String && e.Args[1].Kind == program.Func && e.Args[1].Func.Name == "" {
+		e.Args[1].Func.Name = e.Args[0].Text
+	}
 	// container.get(Service) is an instance of it, as if it had been made here.
 	if injects(e) {
 		e.On, e.Args, e.New = e.Args[0], nil, true

@@ -162,6 +162,7 @@ func TestStatementsAndExpressions(t *testing.T) {
 		{"const v = promisify(jwt.verify)", "(assign = declare v jwt.verify)"},
 		{"const s = Container.get(Service), t = this.moduleRef.get(T, { strict: false }), u = map.get(U), v = container.get('v')",
 			`(assign = declare s (call new Service)) (assign = declare t (call new T)) (assign = declare u (call map.get U)) (assign = declare v (call container.get "v"))`},
+		{"fastify.decorate('authenticate', async (request, reply) => {})", `(call fastify.decorate "authenticate" authenticate[request,reply]{})`},
 		{"if (a) b(); else if (c) { d() } else e()", "(if a then (block (call b)) else (block (if c then (block (call d)) else (block (call e)))))"},
 		{"for (const [k, v] of await m()) f(k)", "(loop (assign = declare (list k v) (call await m)) then (block (call f k)))"},
 		{"for (x in y) break", "(loop (assign = x y) then (block jump))"},
