@@ -214,7 +214,7 @@ func inFlightExperiment() experiment {
 			out := r.outcome(check, plain, bouts, func(rounds int) string {
 				return fmt.Sprintf("%s: in %d of %d rounds the session was alive afterwards, which it is not after a logout with nothing beside it", text, rounds, len(bouts))
 			}, text+": the sessions are dead")
-			if out.Verdict == Pass && late > 0 && proves(plain.lives[0].answers[0]) == Dead {
+			if out.Verdict == Pass && late > 0 && plain.atOnce.class == Dead {
 				out.Verdict = Finding
 				out.Says = fmt.Sprintf("%s: %d requests that began after the answer to the logout were answered as alive, and later ones refused", text, late)
 				for _, b := range bouts {

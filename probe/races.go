@@ -42,11 +42,13 @@ type bout struct {
 	session *session // what whoever loses the race holds
 	answers []*answer
 	logout  *answer // nil if it was refused
+	atOnce  *answer // to the session right after a plain logout
 	lives   []*life
-	met     bool // the refresh was in flight when the logout began
-	won     bool // the refresh was answered with new tokens
-	late    int  // requests that began after the answer to the logout, and were alive
-	beside  int  // requests that were in flight while the logout was
+	met     bool          // the refresh was in flight when the logout began
+	won     bool          // the refresh was answered with new tokens
+	took    time.Duration // the refresh
+	late    int           // requests that began after the answer to the logout, and were alive
+	beside  int           // requests that were in flight while the logout was
 }
 
 // plainly logs a session out with nothing beside it. A race proves something only
@@ -61,7 +63,8 @@ func (r *run) plainly(ctx context.Context, name, instance string) (*bout, error)
 		return nil, err
 	}
 	b.lives = r.remains(name, b.session, b.logout)
-	return b, nil
+	b.atOnce = r.ask(ctx, "replay", b.lives[0].artefact, b.lives[0].route)
+	return b, fatal(ctx, b.atOnce.err)
 }
 
 // rounds makes bouts one after the other, and watches what they leave. The first is
@@ -198,8 +201,14 @@ func refreshRaceExperiment() experiment {
 			var bouts []*bout
 			var met, won, ended int
 			for n := 0; n < attempts && met < enough; n++ {
+				aim := newAim(refreshTook, logoutTook)
 				plain, bouts, err = r.rounds(ctx, "refresh against logout", racesOfRefresh, func(i, of int) (*bout, error) {
-					return r.race(ctx, i, offsetOf(i, of, refreshTook, logoutTook))
+					offset := aim.offset(i, of)
+					b, err := r.race(ctx, i, offset)
+					if err == nil && b.logout != nil {
+						aim.learn(offset, b.won, b.took)
+					}
+					return b, err
 				})
 				if err != nil {
 					return nil, err
@@ -234,36 +243,70 @@ func refreshRaceExperiment() experiment {
 	}
 }
 
-// offsetOf is by how much the logout of a round begins later than the refresh: in
-// every other round while the refresh goes on, in the others from just before it
-// begins to just before it ends. Where both are faster than that can be aimed at,
+// An aim says by how much the logout of a round begins later than the refresh. In
+// every other round the refresh is searched for the moment at which the target
+// decides: the earliest logout that it did not heed, the latest that it did, and next
+// time one in between. In the others the logout begins somewhere while the fastest
+// refresh that was seen goes on. Where both are faster than that can be aimed at,
 // they begin at the same moment.
-func offsetOf(i, of int, refresh, logout time.Duration) time.Duration {
-	span := refresh + logout
-	switch {
-	case span < aimed:
-		return 0
-	case i%2 == 0:
-		return refresh * time.Duration(i) / time.Duration(of)
-	}
-	return span*time.Duration(i)/time.Duration(of) - logout
+type aim struct {
+	refresh, logout time.Duration // the fastest
+	heeded, not     time.Duration
 }
 
 // aimed is what the beginnings of two requests can be kept apart by.
 const aimed = 5 * time.Millisecond
 
-// durations is how long a refresh and a logout take when nothing is beside them.
+func newAim(refresh, logout time.Duration) *aim {
+	a := &aim{refresh: refresh, logout: logout}
+	a.widen()
+	return a
+}
+
+func (a *aim) widen() { a.heeded, a.not = -a.logout, a.refresh }
+
+func (a *aim) offset(i, of int) time.Duration {
+	switch {
+	case a.refresh+a.logout < aimed:
+		return 0
+	case i%2 == 0:
+		return (a.heeded + a.not) / 2
+	}
+	return a.refresh * time.Duration(i) / time.Duration(of)
+}
+
+// learn takes what became of a round: whether the refresh got tokens, and how long
+// it took.
+func (a *aim) learn(offset time.Duration, won bool, took time.Duration) {
+	if won {
+		a.refresh = min(a.refresh, took)
+		a.not = min(a.not, offset)
+	} else {
+		a.heeded = max(a.heeded, offset)
+	}
+	if a.not-a.heeded < time.Millisecond {
+		a.widen() // the target takes longer now, or shorter
+	}
+}
+
+// durations is how long a refresh and a logout take at least.
 func (r *run) durations(ctx context.Context) (refresh, logout time.Duration, err error) {
 	_, s, _, err := r.refreshed(ctx, r.target.Instances[0])
 	if err != nil {
 		return 0, 0, err
 	}
 	last := s.last()
+	refresh = last.ended.Sub(last.began)
+	if a, err := r.refresh(ctx, "refresh", s, s.instance); err == nil {
+		refresh = min(refresh, a.ended.Sub(a.began))
+	} else if err := fatal(ctx, err); err != nil {
+		return 0, 0, err
+	}
 	ended, err := r.logout(ctx, s, s.instance)
 	if err != nil {
 		return 0, 0, err
 	}
-	return last.ended.Sub(last.began), ended.ended.Sub(ended.began), nil
+	return refresh, ended.ended.Sub(ended.began), nil
 }
 
 // race refreshes and logs out, the logout by offset later, on different instances
@@ -319,6 +362,7 @@ func (r *run) race(ctx context.Context, i int, offset time.Duration) (*bout, err
 	}
 	b.logout = logout
 	if refresh != nil {
+		b.took = refresh.ended.Sub(refresh.began)
 		began := s.trail[before].began // where it redirects, the last answer is another
 		b.met = !refresh.began.After(began) && !refresh.ended.Before(began)
 	}
