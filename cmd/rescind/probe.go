@@ -185,7 +185,10 @@ func (c *cli) probe(ctx context.Context, p *probing) error {
 	if err != nil {
 		return usagef("%w", err)
 	}
-	about := report.About{Version: readBuild().Version, File: p.source.file}
+	about := report.About{Version: readBuild().Version, Arguments: c.args}
+	if p.source.file != "-" {
+		about.File = filepath.ToSlash(p.source.file)
+	}
 	if err := files.write(r, about); err != nil {
 		return err
 	}

@@ -129,6 +129,7 @@ var wellKnown = map[string][]string{
 const (
 	maxDepth  = 6
 	maxPlaces = 10_000
+	maxMember = 200 // bytes of a member's name
 )
 
 // WellKnown returns the tokens that a JSON answer holds under the names commonly
@@ -191,6 +192,9 @@ func (p place) look(best map[string]place) []place {
 	}
 	var below []place
 	for _, member := range slices.Sorted(maps.Keys(members)) {
+		if len(member) > maxMember {
+			continue // its pointer would stand before each of its members
+		}
 		name := strings.NewReplacer("_", "", "-", "").Replace(strings.ToLower(member))
 		if isWellKnown(p.name) && (name == "token" || name == "value") {
 			name = p.name // {"refresh": {"token": …}}

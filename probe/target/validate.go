@@ -307,6 +307,9 @@ func (v *validation) limits() {
 	between("timeout", l.Timeout >= Duration(10*time.Millisecond) && l.Timeout <= Duration(maxTimeout), "10ms to 5m")
 	between("body", l.Body >= 1<<10 && l.Body <= maxBody, "1KiB to 64MiB")
 	v.atMost("delays", len(v.target.Delays), maxDelays)
+	if v.target.Delays != nil && len(v.target.Delays) == 0 {
+		v.wrong("delays", "without one nothing is replayed: leave the key out for the usual ones")
+	}
 	for i, d := range v.target.Delays {
 		if d < 0 || d > Duration(maxDelay) || i > 0 && d <= v.target.Delays[i-1] {
 			v.wrong("delays", "they are 0s to 1h and grow")
