@@ -119,7 +119,7 @@ func (r *run) teachValid(ctx context.Context, s *session, times int) error {
 			case !rt.request.Expect.Matches(a.status):
 				rt.fail("a valid session got %d, expected %s", a.status, rt.request.Expect)
 				return nil
-			case redirect(a) != nil && !r.client.allows(redirect(a)):
+			case r.leadsAway(a):
 				rt.fail("a valid session is led to a host that the description does not name")
 				return nil
 			}
@@ -128,6 +128,17 @@ func (r *run) teachValid(ctx context.Context, s *session, times int) error {
 		}
 		return nil
 	})
+}
+
+// leadsAway reports whether an answer redirects to a host that is none of the
+// target's.
+func (r *run) leadsAway(a *answer) bool {
+	location := a.header.Get("Location")
+	if a.status < 300 || a.status > 399 || location == "" {
+		return false
+	}
+	to, err := a.request.url.Parse(location)
+	return err != nil || !r.client.allows(to)
 }
 
 // eachRoute calls f for all routes that are not left out yet, at the same time.
