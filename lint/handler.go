@@ -180,6 +180,11 @@ func (st *study) survey() {
 			for _, fn := range c.before {
 				st.guards[fn] = true
 			}
+			for _, fn := range c.answer {
+				if f.Language == program.Go && st.servesOthers(fn) {
+					st.guards[fn] = true
+				}
+			}
 			if r.Method == "USE" {
 				for _, fn := range c.answer {
 					st.guards[fn] = true
@@ -227,6 +232,17 @@ func (st *study) survey() {
 	for _, l := range st.logouts {
 		l.reach = st.reach(l.all()...)
 	}
+}
+
+// servesOthers reports that a handler of Go, or a function within it, passes requests
+// on to another: it stands before that, though the route cannot tell.
+func (st *study) servesOthers(fn *program.Function) bool {
+	for _, f := range append([]*program.Function{fn}, st.within[fn]...) {
+		if slices.ContainsFunc(st.own[f], func(s *site) bool { return s.call() && s.last() == "servehttp" }) {
+			return true
+		}
+	}
+	return false
 }
 
 // events are the handlers of a socket's messages: socket.on("logout", …).

@@ -82,6 +82,11 @@ func (st *study) uses(verify *site) []check {
 			return above.root != c.root && st.reach(above.root).has(c.root) && !st.reach(c.root).has(above.root)
 		})
 	})
+	// Nor is one that handlers call themselves: what they do next counts.
+	called := slices.ContainsFunc(st.chains, func(c *chain) bool {
+		return slices.ContainsFunc(c.answer, func(f *program.Function) bool { return seen[f] })
+	})
+	out = slices.DeleteFunc(out, func(c check) bool { return called && !st.guards[c.root] && st.looksUp(st.reach(c.root)) != theState })
 	guarded := len(out) > 0
 	for _, c := range st.chains {
 		i := slices.IndexFunc(c.answer, func(f *program.Function) bool { return seen[f] })
@@ -302,6 +307,9 @@ func signatureOnlyCheck(st *study) {
 		}
 		r := st.reach(c.root)
 		what := st.looksUp(r)
+		if c.why == forRefresh && st.first(r, nil, func(s *site, v verdict) bool { return v.effect && st.exchanges(s) }) != nil {
+			what = theState
+		}
 		if what != theState && st.companions(c.root) {
 			what = theState
 		}
@@ -382,6 +390,12 @@ func lesser(a, b Confidence) Confidence {
 	return a
 }
 
+// exchanges reports that an effect takes something out of a store: in a refresh, that
+// it was there decides.
+func (st *study) exchanges(s *site) bool {
+	return st.about("takes-out", s.last()) || strings.Contains(s.last(), "delete") || strings.Contains(s.last(), "remove")
+}
+
 // companions reports that wherever routes use a guard, another one stands beside it
 // that looks the state up.
 func (st *study) companions(guard *program.Function) bool {
@@ -391,104 +405,20 @@ func (st *study) companions(guard *program.Function) bool {
 			continue
 		}
 		used = true
-		if !slices.ContainsFunc(c.before, func(f *program.Function) bool {
+		if st.isLogout(c) {
+			continue
+		}
+		beside := slices.ContainsFunc(c.before, func(f *program.Function) bool {
 			return f != guard && st.looksUp(st.reach(f)) == theState
-		}) {
+		})
+		// The handler may take the token apart once more, and look it up.
+		itself := slices.ContainsFunc(c.answer, func(f *program.Function) bool {
+			r := st.reach(f)
+			return st.looksUp(r) == theState && st.first(r, nil, func(_ *site, v verdict) bool { return v.verify != nil }) != nil
+		})
+		if !beside && !itself {
 			return false
 		}
 	}
 	return used
-}
-
-// libraryGuard is middleware of a package that verifies signatures alone.
-func (st *study) libraryGuard(s *site) {
-	e := st.find(setGuard, s)
-	if e == nil || e.As != "" {
-		return
-	}
-	// What the application gives it to call may look something up.
-	if fns := st.given(s); len(fns) > 0 && st.looksUp(st.reach(fns...)) == theState {
-		return
-	}
-	confidence := Likely
-	if st.followed(s.scope.File) {
-		confidence = Possible
-	}
-	st.emit(st.finding(s.scope.File, s.node.Range, confidence, "library", s.name()))
-}
-
-// given are the functions among the arguments of a call, in its options too.
-func (st *study) given(s *site) []*program.Function {
-	var out []*program.Function
-	take := func(n *program.Node) { out = append(out, st.program.Value(n, s.scope).Funcs...) }
-	for _, a := range s.node.Args {
-		take(a)
-		if v := st.program.Value(a, s.scope); v.Node != nil && v.Node.Kind == program.Object {
-			for i := range v.Node.Fields {
-				if f := v.Node.Fields[i].Value; f != nil {
-					out = append(out, st.program.Value(f, v.Scope).Funcs...)
-				}
-			}
-		}
-	}
-	for i := range s.node.Fields {
-		if f := s.node.Fields[i].Value; f != nil {
-			take(f)
-		}
-	}
-	return out
-}
-
-// strategy is new Strategy(options, verify) of passport-jwt.
-func (st *study) strategy(s *site) {
-	e := st.find(setLibrary, s)
-	if e == nil || e.As != "strategy" {
-		return
-	}
-	fns := st.given(s)
-	if len(fns) == 0 {
-		return
-	}
-	st.judgeStrategy(fns, s.scope.File, s.node.Range, s.name(), "")
-}
-
-// strategyClass is a class that extends the strategy, as in NestJS.
-func (st *study) strategyClass(c *program.Class) {
-	in := st.program.ClassScope(c)
-	validate := c.Method("validate")
-	if validate == nil || validate.Body == nil || in == nil {
-		return
-	}
-	for _, b := range c.Bases {
-		for _, n := range append([]*program.Node{b}, b.Args...) {
-			if e := st.find(setLibrary, st.siteOf(n, n, in)); e != nil && e.As == "strategy" {
-				var called string // by guards
-				if len(b.Args) > 1 && b.Args[1].Kind == program.String {
-					called = b.Args[1].Text
-				}
-				st.judgeStrategy([]*program.Function{validate}, in.File, validate.NameRange, c.Name+"."+validate.Name, called)
-				return
-			}
-		}
-	}
-}
-
-func (st *study) judgeStrategy(fns []*program.Function, file *program.File, at program.Range, name, called string) {
-	r := st.reach(fns...)
-	what := st.looksUp(r)
-	if what == theState {
-		return
-	}
-	// What stands before a refresh may leave the look-up to it.
-	if (st.about("refresh-word", name) || st.about("refresh-word", called)) && slices.ContainsFunc(st.refreshes, func(c *chain) bool {
-		return st.looksUp(st.reach(c.all()...)) == theState
-	}) {
-		return
-	}
-	confidence, _ := st.unfollowed(r, nil, func(verdict) bool { return false })
-	message := "strategy"
-	if what == theUser {
-		message, confidence = "user", lesser(confidence, Likely)
-	}
-	st.emit(st.finding(file, at, confidence, message, name, name))
 }

@@ -181,7 +181,9 @@ func (st *study) statelessRefresh(near *program.File) *site {
 		}
 		r := st.reach(c.all()...)
 		verify := st.first(r, c.calls, func(_ *site, v verdict) bool { return v.verify != nil })
-		looked := st.first(r, c.calls, func(_ *site, v verdict) bool { return v.lookup && v.strong || v.asks || v.missing })
+		looked := st.first(r, c.calls, func(s *site, v verdict) bool {
+			return v.lookup && v.strong || v.asks || v.missing || v.effect && st.exchanges(s)
+		})
 		if verify != nil && looked == nil && st.looksUp(r) != theState {
 			return verify
 		}

@@ -50,6 +50,20 @@ func revocationCheckFailsOpen(st *study) {
 	}
 }
 
+// storesError reports that a catch may be for an error of a store: it is for all, or
+// for one that is called like that.
+func (st *study) storesError(c *program.Node) bool {
+	return len(c.Args) == 0 || slices.ContainsFunc(c.Args, func(a *program.Node) bool {
+		names := []string{last(program.Written(a))}
+		if a.Kind == program.List {
+			for _, item := range a.Args {
+				names = append(names, last(program.Written(item)))
+			}
+		}
+		return slices.ContainsFunc(names, func(n string) bool { return st.about("store-error", n) })
+	})
+}
+
 func (st *study) polarity(fn *program.Function) polarity {
 	name := fn.Name
 	for up := fn; name == "" && up != nil; {
@@ -74,7 +88,7 @@ func (st *study) failsOpen(fn *program.Function, way polarity) {
 			return false
 		case program.Try:
 			for _, c := range n.Args {
-				if c.Then != nil && st.holdsLookup(n.Then, s) != nil && st.letsPass(fn, n, c.Then, s, way) {
+				if c.Then != nil && st.storesError(c) && st.holdsLookup(n.Then, s) != nil && st.letsPass(fn, n, c.Then, s, way) {
 					f := st.finding(s.File, c.Range, Certain, "default")
 					st.step(f, st.holdsLookup(n.Then, s), "when this fails, the request passes")
 					st.emit(f)
@@ -302,7 +316,7 @@ func logoutSwallowsErrors(st *study) {
 			case program.Try:
 				effect := st.holdsEffect(n.Then, s)
 				for _, c := range n.Args {
-					if effect != nil && c.Then != nil && !st.tells(c.Then, s) {
+					if effect != nil && c.Then != nil && st.storesError(c) && !st.tells(c.Then, s) {
 						f := st.finding(s.File, c.Range, Likely, "default")
 						st.step(f, effect, "when this fails, the user is told that all is well")
 						st.emit(f)

@@ -14,15 +14,16 @@ import (
 	"github.com/rescind/rescind/lint/syntax"
 )
 
-func frontend(t testing.TB) *Frontend {
-	t.Helper()
-	parser := syntax.NewParser(syntax.Limits{})
-	t.Cleanup(func() {
-		if err := parser.Close(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
-	return New(parser)
+// shared compiles its parser once: that takes its time under the race detector.
+var shared = syntax.NewParser(syntax.Limits{})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if err := shared.Close(context.Background()); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = max(code, 1)
+	}
+	os.Exit(code)
 }
 
 func parse(t testing.TB, f *Frontend, path, source string) *program.File {
@@ -134,7 +135,7 @@ func class(c *program.Class) string {
 }
 
 func TestStatementsAndExpressions(t *testing.T) {
-	f := frontend(t)
+	f := New(shared)
 	for _, c := range []struct{ source, want string }{
 		{"f(1, ...a)", "(call f 1 (spread a))"},
 		{"await (a?.b)!['c'].d(x as T)", "(call await a.b.c.d x)"},
@@ -205,7 +206,7 @@ func TestStatementsAndExpressions(t *testing.T) {
 }
 
 func TestImportsAndExports(t *testing.T) {
-	f := frontend(t)
+	f := New(shared)
 	for _, c := range []struct{ source, imports, exports, body string }{
 		{"import a, { b, c as d } from 'x'; import * as e from './y.js'; import 'z'; import g = require('h')",
 			"a=x:default b=x:b d=x:c e=./y.js:* -=z:* g=h:*", "", ""},
@@ -256,7 +257,7 @@ func TestImportsAndExports(t *testing.T) {
 }
 
 func TestCommentsAndPlaces(t *testing.T) {
-	file := parse(t, frontend(t), "a.js", "#!/usr/bin/env node\n// one\nf() /* two */\n/**\n * three\n *  four\n */\nfunction g() {}\n")
+	file := parse(t, New(shared), "a.js", "#!/usr/bin/env node\n// one\nf() /* two */\n/**\n * three\n *  four\n */\nfunction g() {}\n")
 	var got []string
 	for _, c := range file.Comments {
 		got = append(got, fmt.Sprintf("%d:%d %s", c.Range.Start.Line, c.Range.Start.Column, c.Text))
@@ -272,7 +273,7 @@ func TestCommentsAndPlaces(t *testing.T) {
 
 // Broken source is read as far as it goes.
 func TestBrokenSourceIsReadAsFarAsItGoes(t *testing.T) {
-	f := frontend(t)
+	f := New(shared)
 	file := parse(t, f, "a.js", "app.post('/logout', (q, s) => { s.end() })\nlet = = ;\napp.get('/x', h)\n")
 	if len(file.Errors) == 0 || len(file.Routes) != 2 {
 		t.Errorf("%d errors, %d routes", len(file.Errors), len(file.Routes))
@@ -287,7 +288,7 @@ func TestBrokenSourceIsReadAsFarAsItGoes(t *testing.T) {
 }
 
 func TestDepthIsBounded(t *testing.T) {
-	f := frontend(t)
+	f := New(shared)
 	for _, c := range []struct{ before, after string }{
 		{"f(", ")"}, {"a => ", ""}, {"() => {", "}"}, {"if (a) ", ""}, {"if (a) {", "}"}, {"switch (a) { default: ", "}"}, {"try { } catch { ", "}"},
 		{"({ a() { return ", "} })"}, {"class A { a() { ", "} }"}, {"(class { a = ", "})"}, {"[", "]"}, {"a + (", ")"}, {"for (;;) ", ""}, {"`${", "}`"}, {"a ? b : ", ""},
@@ -385,7 +386,7 @@ func TestModulesAreFound(t *testing.T) {
 
 // The front-end answers for every text, and in bounded time.
 func FuzzParse(f *testing.F) {
-	front := frontend(f)
+	front := New(shared)
 	for _, seed := range []string{
 		"", "\x00", "a?.b[`c${d}`](...e)", "class A { @B() #c = 1; static {} get d() {} }", "export { default as x } from 'y'; export default function () {}",
 		"const { a: { b = 1 } = {}, ...c } = require('x').y, [, d] = await import(e)", "exports.a = module.exports = b = void 0", "app.route('/x').get(a).post([b, ...c], d)",
@@ -424,7 +425,7 @@ func FuzzParse(f *testing.F) {
 
 // Real files, those of this repository, are read without errors.
 func TestRealFilesAreRead(t *testing.T) {
-	f := frontend(t)
+	f := New(shared)
 	n := 0
 	for _, pattern := range []string{"../../examples/*/[bc]*/*.[jt]s", "../../sdk/node/src/*.ts", "../../tests/*/*.mjs"} {
 		names, err := filepath.Glob(pattern)

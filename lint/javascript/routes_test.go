@@ -33,7 +33,7 @@ func routesOf(file *program.File) []string {
 }
 
 func TestRoutesAreFound(t *testing.T) {
-	f := frontend(t)
+	f := New(shared)
 	for _, c := range []struct {
 		path, source string
 		want         []string
@@ -104,7 +104,7 @@ func TestRoutesAreFound(t *testing.T) {
 // link parses files and ties them together.
 func link(t *testing.T, sources map[string]string) *program.Program {
 	t.Helper()
-	f := frontend(t)
+	f := New(shared)
 	tree := files(sources)
 	var all []*program.File
 	for name, source := range sources {
@@ -162,6 +162,12 @@ func TestCallsLeadWhereTheyGo(t *testing.T) {
 			class A { private r = redis; constructor(private jwt: JwtService) { this.s = new Redis() } f() { this.r.get(); this.s.set(); this.jwt.verify() } }
 			import { JwtService } from '@nestjs/jwt'`},
 			[]string{"@nestjs/jwt:JwtService.verify", "ioredis:", "ioredis:get", "ioredis:set"}},
+		{"names that are members only", map[string]string{"main.ts": `
+			import { verify } from 'jsonwebtoken'
+			const auth = { verify(t) { return verify(t) } }
+			class A { verify = t => verify(t) }
+			exports.verify = t => verify(t)`},
+			[]string{"jsonwebtoken:verify"}},
 		{"functions of other files", map[string]string{
 			"main.ts":     "import a, { b, c as d } from './lib'; import * as n from './lib'; const { e } = require('./common'); const w = require('./common'); const f = () => { a(); b(); d(); n.b(); e(); w.g(); w.h.i() }",
 			"lib.ts":      "export default function one() {} export const b = async () => {}; export { two as c } from './deep'",

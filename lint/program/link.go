@@ -22,6 +22,7 @@ type Program struct {
 	tied        map[*File]*File
 	literals    map[string][]binding // of types of Go, by the last part of the type's name
 	classes     []*Class
+	having      map[string][]*Class // by the names of their methods
 	classIn     map[*Class]*Scope
 	whole       map[*Class]*Class               // of a type of Go whose methods stand in several files: the one with its fields
 	parts       map[*Class][]*Class             // the reverse
@@ -77,7 +78,7 @@ func Link(files []*File, tree Tree, frontends ...Frontend) *Program {
 	p := &Program{
 		Files: files, tree: tree,
 		frontends: map[Language]Frontend{}, byPath: map[string]*File{}, byPackage: map[string][]*File{},
-		scopes: map[*Function]*Scope{}, tops: map[*File]*Scope{}, tied: map[*File]*File{}, implemented: map[memberKey][]*Function{}, required: map[*File][]string{}, literals: map[string][]binding{}, classIn: map[*Class]*Scope{},
+		scopes: map[*Function]*Scope{}, tops: map[*File]*Scope{}, tied: map[*File]*File{}, implemented: map[memberKey][]*Function{}, required: map[*File][]string{}, having: map[string][]*Class{}, literals: map[string][]binding{}, classIn: map[*Class]*Scope{},
 		whole: map[*Class]*Class{}, parts: map[*Class][]*Class{}, members: map[*Class]map[string][]binding{},
 		served: map[*Node]bool{}, resolved: map[resolution][]*File{}, exports: map[*File]map[string][]Export{},
 		exporting: map[exportKey]bool{}, known: map[*Node]*Value{}, typing: map[named]bool{}, spreading: map[*Node]bool{},
@@ -256,12 +257,17 @@ func (s *Scope) bind(name string, b binding) {
 func (p *Program) bind(n *Node, s *Scope) {
 	Walk(n, func(n *Node) bool {
 		switch n.Kind {
+		case Block:
+			for _, f := range n.Args {
+				// Only a declaration binds its name: in { verify() { return verify(t) } } the
+				// second is another one.
+				if f.Kind == Func && f.Func != nil && f.Func.Name != "" {
+					s.bind(f.Func.Name, binding{scope: s, function: f.Func})
+				}
+			}
 		case Func:
 			if n.Func == nil {
 				return false
-			}
-			if n.Func.Name != "" {
-				s.bind(n.Func.Name, binding{scope: s, function: n.Func})
 			}
 			p.enter(n.Func, s)
 			return false
@@ -379,6 +385,9 @@ func (p *Program) enterClass(c *Class, s *Scope) {
 		}
 	}
 	for _, m := range c.Methods {
+		if one := p.one(c); !slices.Contains(p.having[m.Name], one) {
+			p.having[m.Name] = append(p.having[m.Name], one)
+		}
 		if m.Class == nil {
 			m.Class = c
 		}

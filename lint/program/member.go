@@ -9,7 +9,11 @@ func (p *Program) ofClass(c *Class, name string, depth int) (Value, bool) {
 	}
 	s := p.classIn[c]
 	if m := p.method(c, name); m != nil && !c.Interface && m.Body != nil {
-		return Value{Funcs: []*Function{m}, Scope: s, Path: Path{Names: []string{c.Name, name}}, Lasting: true}, true
+		funcs := []*Function{m}
+		if s.File.Language != Go { // where what embeds a type overrides nothing
+			funcs = append(funcs, p.implementations(c, name)...)
+		}
+		return Value{Funcs: funcs, Scope: s, Path: Path{Names: []string{c.Name, name}}, Lasting: true}, true
 	}
 	if m := p.method(c, name); m != nil {
 		return Value{Funcs: p.implementations(c, name), Scope: s, Path: Path{Names: []string{c.Name, name}}, Lasting: true}, true
@@ -48,7 +52,7 @@ func (p *Program) ofClass(c *Class, name string, depth int) (Value, bool) {
 		}
 	}
 	for _, b := range c.Bases {
-		base := p.Value(b, s)
+		base := p.Value(plain(b), s)
 		if base.Class != nil && base.Class != c {
 			if v, ok := p.ofClass(base.Class, name, depth+1); ok {
 				return v, true
@@ -88,6 +92,14 @@ func (p *Program) method(c *Class, name string) *Function {
 	return c.Method(name)
 }
 
+// plain is a base without its type arguments.
+func plain(b *Node) *Node {
+	for b.Kind == Index && b.On != nil {
+		b = b.On
+	}
+	return b
+}
+
 // implementations are the methods that a call of an interface's method may reach.
 func (p *Program) implementations(c *Class, name string) []*Function {
 	key := memberKey{c, name}
@@ -96,8 +108,8 @@ func (p *Program) implementations(c *Class, name string) []*Function {
 	}
 	p.implemented[key] = nil // a circle finds nothing
 	var all []*Function
-	for _, other := range p.classes {
-		if other == c || other.Interface || p.one(other) != other || len(all) >= 8 {
+	for _, other := range p.having[name] {
+		if other == c || other.Interface || len(all) >= 8 {
 			continue
 		}
 		m := p.method(other, name)
@@ -105,7 +117,7 @@ func (p *Program) implementations(c *Class, name string) []*Function {
 			continue
 		}
 		declared := slices.ContainsFunc(other.Bases, func(b *Node) bool {
-			return p.Value(b, p.classIn[other]).Class == c
+			return p.Value(plain(b), p.classIn[other]).Class == c
 		})
 		if declared || c.Interface && p.implements(other, c) {
 			all = append(all, m)

@@ -426,6 +426,9 @@ func (p *Program) result(n *Node, s *Scope) Value {
 	if n.On != nil && n.On.Kind == Name && n.On.Text == "require" && len(n.Args) > 0 && n.Args[0].Kind == String {
 		return p.imported(&Import{Module: n.Args[0].Text, Symbol: "*"}, s.File)
 	}
+	if s.File.Language == Go && n.On != nil && n.On.Kind == Name && n.On.Text == "new" && len(n.Args) == 1 {
+		return p.Value(n.Args[0], s) // an instance has the value of its class
+	}
 	callee := p.Value(n.On, s)
 	if callee.Class != nil && len(callee.Funcs) == 0 {
 		return Value{Class: callee.Class, Path: callee.Path, Scope: s}

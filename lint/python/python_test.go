@@ -225,6 +225,7 @@ func TestRoutes(t *testing.T) {
 		{"@jwt_required()\n@app.get('/me')\ndef me(): pass", []string{"GET /me app: me"}},
 		{"@app.route('/x', methods=['POST', 'GET'])\ndef x(): pass", []string{" /x app: x"}},
 		{"api = Blueprint('api', __name__, url_prefix='/api')\n@api.delete('/s')\ndef s(): pass", []string{"DELETE /api/s api: s"}},
+		{"app.post('/logout')(rescind.logout)", []string{"POST /logout app: rescind.logout"}},
 		{"api.before_request(tokens.required)", []string{"USE  api: tokens.required"}},
 		{"@app.before_request\ndef check(): pass", []string{"USE  app: check"}},
 		{"app.register_blueprint(api, url_prefix='/v1')", []string{"USE /v1 app: api"}},

@@ -212,6 +212,14 @@ func (r *reader) registered(n *program.Node) {
 			r.add(method, path.Text, router, n.Range, unwrap(handler)...)
 		}
 	}
+	if made := n.On; made.Kind == program.Call { // app.post("/logout")(logout)
+		if handler := arg(0); handler != nil && made.On != nil && made.On.Kind == program.Member {
+			if method, path, ok := decorator(made, made.On, &program.Function{}); ok {
+				r.add(method, path, made.On.On, n.Range, unwrap(handler)...)
+			}
+		}
+		return
+	}
 	if n.On.Kind == program.Name {
 		switch name {
 		case "path", "re_path", "url": // Django
