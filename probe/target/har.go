@@ -83,7 +83,8 @@ func readHAR(recording []byte) ([]*exchange, error) {
 	var all []*exchange
 	for n := 0; dec.More(); n++ {
 		var e harEntry
-		if err := dec.Decode(&e); err != nil {
+		// A member of another type than it should have is as if it were missing.
+		if err := dec.Decode(&e); err != nil && !errors.As(err, new(*json.UnmarshalTypeError)) {
 			return nil, fmt.Errorf("entry %d of the recording is broken", n) // err may quote it
 		}
 		if n >= maxEntries {

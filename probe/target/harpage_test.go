@@ -267,6 +267,26 @@ func TestRecordingWithoutSensitiveDataIsSaidToBeOne(t *testing.T) {
 	allAre(t, "after the logout", after, 401)
 }
 
+// What other programs write into a recording is no reason to refuse it.
+func TestRecordingWithOddEntriesIsRead(t *testing.T) {
+	odd := []string{
+		`{}`, `{"request":7}`, `{"request":{"method":"GET","url":"data:text/plain,x"}}`, `{"request":{"method":"GET","url":"http://127.0.0.1:3000/x","headers":"none"},"response":{"status":"200"}}`,
+		`{"request":{"method":"GET","url":"wss://127.0.0.1:3000/ws"},"response":{"status":101}}`, `{"request":{"method":"OPTIONS","url":"http://127.0.0.1:3000/login"}}`,
+		`{"request":{"method":"GET","url":"http://127.0.0.1:3000/a.png"},"response":{"status":200,"content":{"mimeType":"image/png","encoding":"base64","text":"%%%"}}}`,
+		`{"request":{"method":"GET","url":":"},"response":null}`,
+	}
+	recording := `{"log":{"version":"1.2","pages":[{"entries":1}],"entries":[` + strings.Join(append(odd,
+		harLine("POST", "/login", `{"user":"ada","password":"pw"}`, `{"token":"abc"}`, ""), odd[4], harLine("GET", "/me", "", `{"sub":"ada"}`, "abc"), odd[1]), ",") + `]},"comment":"x"}`
+	d, err := FromHAR([]byte("\xef\xbb\xbf"+recording), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// However short the token is.
+	if got := d.Target.Login[0].Finds["access_token"]; got != (Finder{JSON: "/token"}) || len(d.Target.Protected) != 1 {
+		t.Errorf("%+v %+v", got, d.Target)
+	}
+}
+
 func TestRecordingThatIsNoneIsRefused(t *testing.T) {
 	for name, text := range map[string]string{
 		"empty": "", "text": "hello", "array": "[]", "no entries": `{"log":{}}`, "entries are no list": `{"log":{"entries":7}}`,
