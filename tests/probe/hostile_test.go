@@ -25,8 +25,8 @@ const (
 // mayEnd says what else than inconclusive a run against a hostile server may come to.
 func mayEnd(h targets.Hostile) []probe.Verdict {
 	switch {
-	case h.Inside || h.Name == "endless-body-at-route":
-		// As much as is read of it tells who is logged in, or that anybody may.
+	case h.Inside || h.Name == "endless-body-at-route" || h.Name == "redirects-away-at-route":
+		// As much as is read of it tells who is logged in, or that it is for anybody.
 		return []probe.Verdict{probe.Pass}
 	case h.Name == "redirects-away-at-logout" || h.Name == "endless-body-at-logout":
 		// It says that it logs out, and does not.
@@ -55,7 +55,7 @@ func TestHostileTargetsAreSurvived(t *testing.T) {
 	for n, h := range hostiles {
 		o := &outcomes[n]
 		o.trap = h.Spring(t)
-		parts := []string{"refresh", "logout_all", short, "limits: {timeout: 400ms, body: 64KiB, requests: 800}"}
+		parts := []string{"refresh", "logout_all", short, "limits: {timeout: 500ms, body: 64KiB, requests: 800}"}
 		switch h.At {
 		case "GET /socket":
 			parts = append(parts, "websocket")
@@ -66,9 +66,12 @@ func TestHostileTargetsAreSurvived(t *testing.T) {
 		wg.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			began := time.Now()
-			o.report, o.err = try(t.Context(), description, probe.Options{})
-			o.took = time.Since(began)
+			// On a busy machine what comes before the trap may take too long.
+			for n := 0; n < 3 && o.trap.Sprung.Load() <= int64(h.After); n++ {
+				began := time.Now()
+				o.report, o.err = try(t.Context(), description, probe.Options{})
+				o.took = time.Since(began)
+			}
 		})
 	}
 	wg.Wait()

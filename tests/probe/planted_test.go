@@ -107,18 +107,24 @@ func table(r *probe.Report) string {
 const patience = 7 * time.Second
 
 // atOnce is how many runs go on at the same time: most of a run is waiting.
-const atOnce = 6
+const atOnce = 8
 
 // TestPlantedFlawsAreFound expects of each planted flaw that the probe finds it,
 // and nothing else.
 func TestPlantedFlawsAreFound(t *testing.T) {
 	plants := targets.Plants()
-	reports := beside(t, len(plants), func(n int) (*probe.Report, error) {
+	one := func(n int) (*probe.Report, error) {
 		p := plants[n]
 		return try(t.Context(), p.Broken(t).Describe(append(p.Parts, short)...), probe.Options{Patient: p.Patient, Patience: patience})
-	})
+	}
+	reports := beside(t, len(plants), one)
 	for n, p := range plants {
 		t.Run(p.Name, func(t *testing.T) {
+			missed := func(id string) bool { return !slices.Contains(found(reports[n]), id) }
+			if slices.ContainsFunc(p.Finds, missed) {
+				reports[n] = again(t, reports[n], func() (*probe.Report, error) { return one(n) })
+			}
+			t.Logf("%d requests in %s", reports[n].Requests, reports[n].Ended.Sub(reports[n].Started).Round(10*time.Millisecond))
 			got, want := found(reports[n]), slices.Sorted(slices.Values(p.Finds))
 			got = slices.DeleteFunc(got, func(id string) bool { return slices.Contains(p.May, id) })
 			if !slices.Equal(got, want) {
@@ -153,18 +159,43 @@ func TestTwinsHaveNoFinding(t *testing.T) {
 			}
 		}
 	}
-	reports := beside(t, len(names), func(n int) (*probe.Report, error) {
+	one := func(n int) (*probe.Report, error) {
 		w := twins[names[n]]
 		return try(t.Context(), targets.Start(t, w.sound).Describe(append(w.parts, short)...), probe.Options{Patient: w.patient, Patience: patience})
-	})
+	}
+	reports := beside(t, len(names), one)
 	for n, name := range names {
 		t.Run(name, func(t *testing.T) {
+			made := func(id string) bool {
+				v := verdicts(reports[n], id)
+				return v[probe.Pass]+v[probe.Note]+v[probe.Finding] > 0
+			}
+			if reports[n].Verdict() == probe.Inconclusive || !allOf(twins[name].checks, made) {
+				reports[n] = again(t, reports[n], func() (*probe.Report, error) { return one(n) })
+			}
+			t.Logf("%d requests in %s", reports[n].Requests, reports[n].Ended.Sub(reports[n].Started).Round(10*time.Millisecond))
 			sound(t, reports[n], twins[name].checks)
 			if got := reports[n].Verdict(); got != probe.Pass {
 				t.Errorf("%s\n%s", got, table(reports[n]))
 			}
 		})
 	}
+}
+
+// again makes a run once more, with nothing beside it. What a busy machine puts in
+// doubt may be so; a finding never is.
+func again(t *testing.T, before *probe.Report, run func() (*probe.Report, error)) *probe.Report {
+	t.Helper()
+	t.Logf("once more, after\n%s", table(before))
+	report, err := run()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return report
+}
+
+func allOf(ids []string, is func(string) bool) bool {
+	return !slices.ContainsFunc(ids, func(id string) bool { return !is(id) })
 }
 
 // A twin is a sound application, and what is to be probed of it.

@@ -33,7 +33,7 @@ func rotations() []Plant {
 				return taken && next.In(t)
 			},
 		}, {
-			Name: "parallel-refreshes", Sound: slow, Parts: refresh, Flaw: func(o *Options) { o.Forks = true },
+			Name: "parallel-refreshes", Sound: Options{Takes: 300 * time.Millisecond}, Parts: refresh, Flaw: func(o *Options) { o.Forks = true },
 			Finds: []string{"parallel-refreshes"},
 			Shows: func(t testing.TB, a *Notes) bool {
 				v := a.Login(t, "ada")

@@ -110,7 +110,7 @@ func logouts() []Plant {
 			Shows: func(t testing.TB, a *Notes) bool { return ended(t, a) && renews(t, a) },
 		}, {
 			Name: "logout-that-takes-effect-later", Flaw: func(o *Options) { o.EndsLater = 400 * time.Millisecond },
-			Finds: []string{"death-is-late"},
+			Finds: []string{"death-is-late"}, May: []string{"request-in-flight"},
 			Shows: func(t testing.TB, a *Notes) bool {
 				v := a.Login(t, "ada")
 				v.Logout(t)
@@ -215,7 +215,7 @@ func blocklists() []Plant {
 		}, {
 			Name: "blocklist-entry-expires-first", Sound: Options{Access: 6 * time.Second, Blocklist: &Blocklist{}}, Patient: true,
 			Flaw:  func(o *Options) { o.Blocklist = &Blocklist{Keeps: 2 * time.Second} },
-			Finds: []string{"revives"},
+			Finds: []string{"revives"}, May: []string{"token-variant-alive-after-logout"},
 			Shows: func(t testing.TB, a *Notes) bool {
 				v := a.Login(t, "ada")
 				v.Logout(t)
@@ -274,7 +274,7 @@ func blocklists() []Plant {
 			},
 		}, {
 			Name: "verdict-cache-of-a-moment", Flaw: func(o *Options) { o.VerdictCache = 700 * time.Millisecond },
-			Finds: []string{"death-is-late"},
+			Finds: []string{"death-is-late"}, May: []string{"request-in-flight"},
 			Shows: func(t testing.TB, a *Notes) bool {
 				v := a.Login(t, "ada")
 				before := v.In(t)
