@@ -88,6 +88,7 @@ type run struct {
 	canary    *session      // see canaryDied
 	workers   chan struct{} // one for each replay in flight
 	failed    atomic.Int32  // logins
+	ration    *ration       // of logins
 	numbers   []atomic.Int32
 
 	mu     sync.Mutex

@@ -84,7 +84,7 @@ func newRun(t *target.Target, o Options) *run {
 	r := &run{
 		target: t, options: o, secrets: s, users: users, client: newClient(t, o, s),
 		workers: make(chan struct{}, t.Limits.Parallel), numbers: make([]atomic.Int32, len(users)),
-		report: &Report{Name: t.Name, Instances: slices.Clone(t.Instances)},
+		ration: newRation(), report: &Report{Name: t.Name, Instances: slices.Clone(t.Instances)},
 	}
 	r.keeper = keeper{latch: newLatch(), sessions: map[int]*session{}}
 	r.refresher = refresher{latch: newLatch(), sessions: map[string]*session{}, last: map[string]*answer{}}

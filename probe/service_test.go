@@ -40,6 +40,7 @@ type service struct {
 	closers  map[string][]func() // of sockets, by session
 	locked   bool                // everybody is refused: an outage, or a lock-out
 
+	logins     []time.Time
 	metadata   string // where the key set is, by the service's metadata
 	onPassword func() // called when a password has changed
 }
@@ -137,6 +138,15 @@ func (s *service) login(w http.ResponseWriter, q *http.Request) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if now := time.Now(); s.flaws["ten logins"] {
+		s.logins = slices.DeleteFunc(s.logins, func(at time.Time) bool { return now.Sub(at) > 300*time.Millisecond })
+		if len(s.logins) >= 10 {
+			w.Header().Set("Retry-After", "1")
+			w.WriteHeader(http.StatusTooManyRequests)
+			return
+		}
+		s.logins = append(s.logins, now)
+	}
 	if in.Password == "" || s.locked || s.password[in.User] != in.Password {
 		s.refuse(w)
 		return

@@ -61,21 +61,6 @@ func (s *session) copied() *session {
 // description is wrong, or the target does not do what it says.
 var errRefused = errors.New("the target did not do it")
 
-// login logs a user in on an instance, with a new session. It counts failures.
-// A login that is answered with 429 is tried once more after what the answer says,
-// if that is not long.
-func (r *run) login(ctx context.Context, user int, instance string) (*session, error) {
-	s, err := r.tryLogin(ctx, user, instance)
-	var limited *limitedError
-	if errors.As(err, &limited) && limited.wait <= maxWait {
-		if err := r.options.Sleep(ctx, limited.wait); err != nil {
-			return nil, err
-		}
-		s, err = r.tryLogin(ctx, user, instance)
-	}
-	return s, err
-}
-
 func (r *run) tryLogin(ctx context.Context, user int, instance string) (*session, error) {
 	if int(r.failed.Load()) >= r.target.Limits.FailedLogins {
 		return nil, ErrFailedLogins
@@ -113,10 +98,8 @@ func (r *run) loginWith(ctx context.Context, user int, instance string, vars tar
 	return s, nil
 }
 
-// maxWait is the longest that is waited because a login was answered with 429.
-const maxWait = time.Minute
-
-// limitedError says that the target limits how often something may be done.
+// limitedError says that the target limits how often something may be done, and how
+// long to wait; 0 if it does not say.
 type limitedError struct{ wait time.Duration }
 
 func (e *limitedError) Error() string { return "it answered 429: there is a rate limit" }
@@ -253,10 +236,15 @@ func redirect(a *answer) *url.URL {
 	return to
 }
 
-// retryAfter is how long an answer asks to wait; a second if it does not say.
+// retryAfter is how long an answer asks to wait (RFC 9110, section 10.2.3); 0 if it
+// does not say.
 func retryAfter(a *answer) time.Duration {
-	if seconds, err := strconv.Atoi(a.header.Get("Retry-After")); err == nil && seconds >= 0 {
+	text := a.header.Get("Retry-After")
+	if seconds, err := strconv.Atoi(text); err == nil && seconds >= 0 && seconds < 1e6 {
 		return time.Duration(seconds) * time.Second
 	}
-	return time.Second
+	if at, err := http.ParseTime(text); err == nil {
+		return max(at.Sub(a.ended), 0)
+	}
+	return 0
 }
