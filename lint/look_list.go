@@ -225,6 +225,9 @@ func blocklistKeyedByTokenText(st *study) {
 			if !s.call() || !v.effect && !constructs(s) || !st.blocks(s) {
 				continue
 			}
+			if v.entry != nil && v.entry.As == "request" {
+				continue // another service gets the token, and keeps what list it likes
+			}
 			if name := st.tokenText(s); name != "" {
 				st.emit(st.finding(s.scope.File, s.node.Range, Likely, "default", name))
 			}
