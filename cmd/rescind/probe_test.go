@@ -319,7 +319,36 @@ func TestProbeRunsWhatItDerives(t *testing.T) {
 	if err := os.WriteFile(description, []byte(got.stdout), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	entry := func(method, path, body, token, answer string) string {
+		headers := `{"name":"content-type","value":"application/json"}`
+		if token != "" {
+			headers += fmt.Sprintf(`,{"name":"authorization","value":"Bearer %s"}`, token)
+		}
+		return fmt.Sprintf(`{"request":{"method":%q,"url":%q,"headers":[%s],"postData":{"mimeType":"application/json","text":%q}},
+			"response":{"status":200,"headers":[],"content":{"mimeType":"application/json","text":%q}}}`, method, a.url+path, headers, body, answer)
+	}
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	recording := write("recording.har", `{"log":{"entries":[`+strings.Join([]string{
+		entry("POST", "/login", fmt.Sprintf(`{"username":"ada","password":%q}`, probedPassword), "", fmt.Sprintf(`{"access_token":%q}`, recorded)),
+		entry("GET", "/me", "", recorded, `{"subject":"ada"}`), entry("POST", "/logout", "", recorded, ""),
+	}, ",")+`]}}`)
+	document := write("openapi.yaml", `
+openapi: 3.1.0
+paths:
+  /login: {post: {requestBody: {content: {application/json: {schema: {properties: {username: {type: string}, password: {type: string}}}}}}}}
+  /me: {get: {security: [{bearer: []}]}}
+  /logout: {post: {security: [{bearer: []}]}}
+components: {securitySchemes: {bearer: {type: http, scheme: bearer}}}
+`)
 	for name, args := range map[string][]string{
+		"HAR":      {"--har", recording},
+		"OpenAPI":  {"--openapi", document, "--base-url", a.url},
 		"at once":  {"--curl", file},
 		"by stdin": {"--curl", "-"},
 		"printed":  {description},
@@ -327,6 +356,9 @@ func TestProbeRunsWhatItDerives(t *testing.T) {
 		got := runCommand(t, t.Context(), script, adaIsSet, append([]string{"probe", "--check", "corrupted-token-accepted"}, args...)...)
 		if got.code != exitDone {
 			t.Errorf("%s: exit code %d\n%s%s", name, got.code, got.stdout, got.stderr)
+		}
+		if strings.Contains(got.stdout+got.stderr, recorded) || strings.Contains(got.stdout+got.stderr, probedPassword) {
+			t.Errorf("%s: a token or the password is in what was printed", name)
 		}
 	}
 	got = runCommand(t, t.Context(), "", nil, "probe", "--curl", file)
