@@ -324,6 +324,8 @@ func signatureOnlyCheck(st *study) {
 			message, confidence = "refresh", lesser(confidence, Likely)
 		case c.why == forUnknown:
 			message, confidence = "unknown", Possible
+		case what != theUser && !st.guards[c.root] && c.root.Class == nil && len(st.callers[c.root]) == 0 && c.guard:
+			confidence = lesser(confidence, Likely) // nobody was seen to use it
 		case what == theUser:
 			message, confidence = "user", lesser(confidence, Likely)
 		case !c.guard:

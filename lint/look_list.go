@@ -1,6 +1,7 @@
 package lint
 
 import (
+	"path"
 	"slices"
 	"strings"
 
@@ -146,12 +147,30 @@ func blocklistLoaderMissing(st *study) {
 	for _, s := range made {
 		confidence := Certain
 		if len(loaders) > 0 {
-			confidence = Likely // that of another application, or imports that were not understood
+			confidence = Likely // that of another application
+		}
+		top := st.packageOf(s.scope.File)
+		if slices.ContainsFunc(loaders, func(f *program.File) bool { return top != "" && strings.HasPrefix(f.Path, top) }) {
+			confidence = Possible // of the same package: imports were not understood
 		}
 		if !slices.ContainsFunc(loaders, func(f *program.File) bool { return st.program.Together(f, s.scope.File) }) {
 			st.emit(st.finding(s.scope.File, s.node.Range, confidence, "default", s.name()))
 		}
 	}
+}
+
+// packageOf is the folder, with a slash, of the outermost package of Python that a
+// file is in; "" without.
+func (st *study) packageOf(f *program.File) string {
+	there := map[string]bool{}
+	for _, f := range st.program.Files {
+		there[f.Path] = true
+	}
+	top := ""
+	for dir := path.Dir(f.Path); there[path.Join(dir, "__init__.py")] && path.Dir(dir) != dir; dir = path.Dir(dir) {
+		top = dir + "/"
+	}
+	return top
 }
 
 // blocklistInMemory: messages: default.
