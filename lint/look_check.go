@@ -324,7 +324,7 @@ func signatureOnlyCheck(st *study) {
 			message, confidence = "refresh", lesser(confidence, Likely)
 		case c.why == forUnknown:
 			message, confidence = "unknown", Possible
-		case what != theUser && !st.guards[c.root] && c.root.Class == nil && len(st.callers[c.root]) == 0 && c.guard:
+		case what != theUser && !st.guards[c.root] && c.root.Class == nil && c.guard && st.unused(c.root):
 			confidence = lesser(confidence, Likely) // nobody was seen to use it
 		case what == theUser:
 			message, confidence = "user", lesser(confidence, Likely)
@@ -363,6 +363,14 @@ func signatureOnlyCheck(st *study) {
 		}
 		st.emit(f)
 	}
+}
+
+// unused reports that no parsed function calls fn or passes it on: the top level of a
+// file, in which it stands, may export it.
+func (st *study) unused(fn *program.Function) bool {
+	return !slices.ContainsFunc(st.callers[fn], func(c *program.Function) bool {
+		return st.program.Top(st.fileOf[c]) != c || slices.ContainsFunc(st.own[c], func(s *site) bool { return slices.Contains(st.leads(s), fn) })
+	})
 }
 
 // towards is the place in a function, or in one within it, from where a verification
