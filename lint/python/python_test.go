@@ -373,8 +373,7 @@ func FuzzParse(f *testing.F) {
 	for _, seed := range []string{"", "@a.route('/')\ndef f(self, *, a=b): pass", "class A(B):\n x: int = 1", "f'{a}{'", "try:\n", "match a:\n case", "@\n", "def", "import", "from . import", "with a as", "lambda *: 0", "\x00\xff", "x[", "except:"} {
 		f.Add(seed)
 	}
-	parser := syntax.NewParser(syntax.Limits{})
-	front := New(parser)
+	front := newFrontend(f)
 	f.Fuzz(func(t *testing.T, source string) {
 		file, err := front.Parse(t.Context(), "a.py", []byte(source))
 		if err != nil {
