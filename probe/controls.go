@@ -52,8 +52,8 @@ func (r *run) controls(ctx context.Context) ([]Result, error) {
 		r.keeper.sessions[other] = s
 	}
 	for _, rt := range r.considered {
-		if rt.reason == "" {
-			rt.reason = rt.indistinct(len(r.users))
+		if reason := rt.indistinct(len(r.users)); rt.reason == "" && reason != "" {
+			rt.fail("%s", reason)
 		}
 		if rt.reason == "" {
 			r.routes = append(r.routes, rt)

@@ -20,8 +20,9 @@ const (
 )
 
 // fate judges a life by its replays. A refusal that is not backed counts for
-// nothing, and neither do the refusals of a route whose live controls fail, or
-// those after which nothing more could be known; an answer as to the living is one.
+// nothing, and neither do the refusals of a route whose live controls fail, those
+// after which nothing more could be known, or those of what was not seen alive
+// before; an answer as to the living is one.
 func (l *life) fate() fate {
 	var proven []Class
 	for _, a := range l.answers {
@@ -34,7 +35,7 @@ func (l *life) fate() fate {
 		return unknown
 	case len(proven) == 1 && proven[0] == Alive:
 		return survived
-	case len(proven) == 1 && (l.doubtful() > len(l.answers)/2 || proves(l.answers[len(l.answers)-1]) == Unclear || l.route.pulse.unreliable()):
+	case len(proven) == 1 && (l.before != nil && l.before.silent() || l.doubtful() > len(l.answers)/2 || proves(l.answers[len(l.answers)-1]) == Unclear || l.route.pulse.unreliable()):
 		return unknown
 	case len(proven) == 1:
 		return refused
@@ -264,6 +265,9 @@ func doubts(unclear, all []*life) string {
 	n := 0
 	for _, l := range unclear {
 		reasons := l.answers
+		if l.before != nil && l.before.silent() {
+			reasons = []*answer{l.before}
+		}
 		if len(reasons) == 0 {
 			if counts["it expired before it could be replayed"]++; counts["it expired before it could be replayed"] == 1 {
 				order = append(order, "it expired before it could be replayed")

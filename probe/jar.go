@@ -51,7 +51,7 @@ func (j *jar) store(u *url.URL, header http.Header, now time.Time) {
 		case set.MaxAge < 0:
 			c.expires = now
 		case set.MaxAge > 0:
-			c.expires = now.Add(time.Duration(set.MaxAge) * time.Second)
+			c.expires = now.Add(min(time.Duration(min(set.MaxAge, 1<<31))*time.Second, maxAge))
 		case !set.Expires.IsZero():
 			c.expires = set.Expires
 		}
@@ -63,6 +63,10 @@ func (j *jar) store(u *url.URL, header http.Header, now time.Time) {
 		}
 	}
 }
+
+// maxAge is how long a cookie is kept: as browsers do (RFC 6265bis, section 5.5),
+// and because some applications count milliseconds.
+const maxAge = 400 * 24 * time.Hour
 
 func (j *jar) instance(host string) bool { return slices.Contains(j.instances, host) }
 

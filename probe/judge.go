@@ -2,6 +2,8 @@ package probe
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"mime"
@@ -70,33 +72,54 @@ func traitsOf(a *answer) traits {
 	decoder := json.NewDecoder(bytes.NewReader(a.body))
 	decoder.UseNumber()
 	if err := decoder.Decode(&document); err == nil {
-		t.walk("", document)
+		t.walk("", document, 0)
 		return t
 	}
 	for part := range strings.FieldsFuncSeq(string(a.body), func(c rune) bool { return c == '\n' || c == '<' }) {
 		if part = strings.TrimSpace(part); part != "" && len(t) < maxTraits {
-			t["text "+part] = true
+			t["text "+brief(part)] = true
 		}
 	}
 	return t
 }
 
+// brief is a text of an answer, or its hash if it is long: an answer decides how
+// many traits it has, and the traits of all of them stay in memory.
+func brief(text string) string {
+	if len(text) <= maxTrait {
+		return text
+	}
+	sum := sha256.Sum256([]byte(text))
+	return text[:maxTrait/2] + hex.EncodeToString(sum[:])
+}
+
+// maxTrait is how long a text in a trait is, in bytes, and maxLevels how deep a
+// document is looked into.
+const (
+	maxTrait  = 200
+	maxLevels = 32
+)
+
 // walk adds the members of a JSON document: that they are there, and what they
 // are. Elements of an array count as one.
-func (t traits) walk(at string, value any) {
+func (t traits) walk(at string, value any, level int) {
 	if len(t) >= maxTraits {
+		return
+	}
+	if level > maxLevels {
+		t[at+" deeper"] = true
 		return
 	}
 	switch v := value.(type) {
 	case map[string]any:
 		t[at+" object"] = true
 		for name, member := range v {
-			t.walk(at+"/"+name, member)
+			t.walk(at+"/"+brief(name), member, level+1)
 		}
 	case []any:
 		t[at+" array"] = true
 		for _, element := range v {
-			t.walk(at+"/*", element)
+			t.walk(at+"/*", element, level+1)
 		}
 	default:
 		t[fmt.Sprintf("%s %T", at, v)] = true
@@ -226,8 +249,7 @@ func (rt *route) judge(user int, a *answer) (Class, string) {
 	switch {
 	case a.err != nil:
 		return Unclear, "no answer"
-	case a.status == http.StatusTooManyRequests, a.status == http.StatusServiceUnavailable,
-		a.status == http.StatusRequestTimeout, a.status == http.StatusTooEarly:
+	case a.silent():
 		return Unclear, fmt.Sprintf("%d says nothing of the session", a.status)
 	}
 	rt.mu.Lock()
@@ -261,6 +283,14 @@ func (rt *route) judge(user int, a *answer) (Class, string) {
 		return Dead, ""
 	}
 	return Unclear, fmt.Sprintf("%d%% like a valid session's answer, %d%% like a refusal", int(100*alive), int(100*dead))
+}
+
+// silent reports whether an answer, or its lack, says nothing of the session that it
+// was asked for with.
+func (a *answer) silent() bool {
+	return a.err != nil || slices.Contains([]int{
+		http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusRequestTimeout, http.StatusTooEarly,
+	}, a.status)
 }
 
 // alike is how much of what tells answers apart must be there.

@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -212,13 +213,17 @@ func (r *run) openStream(ctx context.Context, l *line) error {
 		defer close(l.done)
 		defer response.Body.Close()
 		var why error
-		for event, err := range sse.Read(io.LimitReader(response.Body, 8*r.client.body), &sse.ReadConfig{MaxEventSize: int(r.client.body)}) {
+		most := &io.LimitedReader{R: response.Body, N: 8 * r.client.body}
+		for event, err := range sse.Read(most, &sse.ReadConfig{MaxEventSize: int(r.client.body)}) {
 			if why = err; err == nil {
 				why = l.receive(event.Type, []byte(event.Data))
 			}
 			if why != nil {
 				break
 			}
+		}
+		if most.N <= 0 || errors.Is(why, bufio.ErrTooLong) {
+			why = errFlood // the end is this side's, and not the server's
 		}
 		l.end(why)
 	}()
@@ -254,7 +259,7 @@ func shapeOf(kind string, text []byte) string {
 	if !json.Valid(text) {
 		all = append(all, numbers.ReplaceAllString(strings.ToValidUTF8(string(text[:min(len(text), 40)]), "·"), "#"))
 	}
-	return strings.Join(sorted(all), "\n")
+	return brief(strings.Join(sorted(all), "\n"))
 }
 
 var (
@@ -273,8 +278,8 @@ func (l *line) end(err error) {
 	switch status := websocket.CloseStatus(err); {
 	case status >= 0:
 		l.why = fmt.Sprintf("the server closed it with %d", status)
-	case errors.Is(err, errFlood):
-		l.why, l.cut = err.Error(), true
+	case errors.Is(err, errFlood), errors.Is(err, websocket.ErrMessageTooBig):
+		l.why, l.cut = errFlood.Error(), true
 	}
 }
 

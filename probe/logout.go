@@ -85,7 +85,8 @@ func (r *run) loginAndLogout(ctx context.Context, name, instance string) (*endin
 }
 
 // livesOf asks every route with each of the session's artefacts, and returns those
-// that are alive, with that answer. If none is alive anywhere the session is lost.
+// that are alive, with that answer, and those of which nothing is known, because a
+// rate limit or an outage answered. If none is alive anywhere the session is lost.
 func (r *run) livesOf(ctx context.Context, name string, s *session) ([]*life, error) {
 	var lives []*life
 	for _, a := range r.artefacts(s) {
@@ -97,11 +98,11 @@ func (r *run) livesOf(ctx context.Context, name string, s *session) ([]*life, er
 	if err != nil {
 		return nil, err
 	}
-	lives = slices.DeleteFunc(lives, func(l *life) bool { return l.before.class != Alive })
-	if len(lives) == 0 {
+	if !slices.ContainsFunc(lives, func(l *life) bool { return l.before.class == Alive }) {
 		return nil, errLost
 	}
-	return lives, nil
+	// What got no answer stays: a route that is left out is one that passes.
+	return slices.DeleteFunc(lives, func(l *life) bool { return l.before.class != Alive && !l.before.silent() }), nil
 }
 
 // watchBefore makes one request of each life, as a control.
@@ -118,6 +119,10 @@ func (r *run) watchBefore(ctx context.Context, lives []*life) error {
 			defer release()
 			// Twice, because what is refused here is not looked at any more.
 			for again := range 2 {
+				if again > 0 && l.before.silent() && r.options.Sleep(ctx, pause) != nil {
+					errs[i] = ctx.Err()
+					return
+				}
 				l.before = r.ask(ctx, "valid control", l.artefact, l.route)
 				if errs[i] = fatal(ctx, l.before.err); errs[i] != nil {
 					return
@@ -215,15 +220,19 @@ func artefactNames(lives []*life) []string {
 
 // alive says whether the artefact with a name was alive at the end of its lives.
 func (o *observation) alive(check, name string, lives []*life) Result {
-	var of, living, unclear []*life
+	var of, living, again, unclear []*life
 	for _, l := range lives {
 		if l.artefact.name != name {
 			continue
 		}
 		of = append(of, l)
+		// What revives, or dies late, has a check of its own: if that is not wanted,
+		// this one must not pass.
 		switch f := l.fate(); {
-		case f == survived || f == flapping:
+		case f == survived, f == flapping, f == revived && !o.run.options.wants("revives"), f == late && !o.run.options.wants("death-is-late"):
 			living = append(living, l)
+		case f == revived:
+			again = append(again, l)
 		case f == unknown:
 			unclear = append(unclear, l)
 		}
@@ -243,6 +252,9 @@ func (o *observation) alive(check, name string, lives []*life) Result {
 		result.Verdict = Inconclusive
 		result.Reason = doubts(unclear, of)
 		result.Evidence = o.evidence(unclear[0])
+	case len(again) > 0:
+		result.Verdict = NotApplicable
+		result.Reason = fmt.Sprintf("refused at first, and taken again on %s, which is another finding", places(again, of))
 	default:
 		result.Verdict = Pass
 		result.Says = fmt.Sprintf("refused on %s: %s", places(of, of), replays(of))

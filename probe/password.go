@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -114,6 +115,10 @@ func (p *passwordChange) judge(ctx context.Context, check string) (Result, error
 	delays := r.soon()
 	if err := r.watch(ctx, p.lives, delays[len(delays)-1]); err != nil {
 		return Result{}, err
+	}
+	p.lives = slices.DeleteFunc(p.lives, func(l *life) bool { return l.last() == nil })
+	if len(p.lives) == 0 {
+		return r.result(check, "", Inconclusive, "what the other session held had expired before it could be replayed", p.control, p.change), nil
 	}
 	evidence := []*answer{p.control, p.change}
 	show := func(l *life) []*answer { return append(evidence, l.before, l.last(), l.last().backing) }

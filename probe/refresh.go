@@ -65,9 +65,9 @@ func (r *run) unsent(role string, s *session, err error) *answer {
 // useRefreshed judges a refresh that was answered well by what it gave.
 func (r *run) useRefreshed(ctx context.Context, held, got *session, instance string, a *answer) {
 	fresh := r.granted(held, got, a)
-	if len(fresh.cookies) == 0 && len(fresh.vars) == len(r.bare(got).vars) {
+	if r.empty(fresh, got) {
 		a.class, a.note = Dead, "it gave nothing"
-		r.confirmRefresh(ctx, instance, held.user, a)
+		r.confirmGiven(ctx, instance, held.user, a)
 		return
 	}
 	rt := r.on(instance)
@@ -76,9 +76,23 @@ func (r *run) useRefreshed(ctx context.Context, held, got *session, instance str
 	a.class, a.backed, a.backing = use.class, use.backed, use
 	switch use.class {
 	case Dead:
-		a.note = "it gave new tokens, which are refused"
+		a.note, a.backed = "it gave new tokens, which are refused", false
+		if use.backed {
+			r.confirmGiven(ctx, instance, held.user, a)
+		}
 	case Unclear:
 		a.note = "it gave new tokens: " + use.note
+	}
+}
+
+// confirmGiven marks a refresh that was answered well, and gave nothing of use, as a
+// refusal if that of a live session gives something. If it does not, the description
+// does not say where the new tokens are, or there are none.
+func (r *run) confirmGiven(ctx context.Context, instance string, user int, a *answer) {
+	r.confirmRefresh(ctx, instance, user, a)
+	if _, is := r.backer(user); is && !a.backed {
+		a.class = Unclear
+		a.note += ", and the refresh of a live session nothing that is taken: where new tokens are is what find, under refresh, says"
 	}
 }
 
@@ -159,13 +173,25 @@ func (r *run) liveRefresh(ctx context.Context, user int, instance string) *answe
 			}
 			r.refresher.sessions[instance] = s
 		}
-		if a, err := r.refresh(ctx, liveControl, s, instance); err == nil {
+		held := s.copied()
+		if a, err := r.refresh(ctx, liveControl, s, instance); err == nil && r.gives(ctx, held, s, instance, a) {
 			a.class = Alive
 			return a
 		}
 		delete(r.refresher.sessions, instance) // it may have expired
 	}
 	return nil
+}
+
+// empty reports whether what a session was given holds no credential.
+func (r *run) empty(given artefact, s *session) bool {
+	return len(given.cookies) == 0 && len(given.vars) == len(r.bare(s).vars)
+}
+
+// gives reports whether a refresh gave something that a protected route takes.
+func (r *run) gives(ctx context.Context, before, after *session, instance string, a *answer) bool {
+	fresh := r.granted(before, after, a)
+	return !r.empty(fresh, after) && r.ask(ctx, "use of what the refresh gave", fresh, r.on(instance)).class == Alive
 }
 
 // expiresAt is when a token stops being good by itself, on this machine's clock;

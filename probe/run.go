@@ -96,21 +96,23 @@ func newRun(t *target.Target, o Options) *run {
 
 // choose leaves out what is not wanted.
 func choose(all []experiment, o Options) []experiment {
-	wanted := func(id string) bool {
-		return (len(o.Only) == 0 || slices.Contains(o.Only, id)) && !slices.Contains(o.Skip, id)
-	}
-	return slices.DeleteFunc(slices.Clone(all), func(e experiment) bool { return !slices.ContainsFunc(e.checks, wanted) })
+	return slices.DeleteFunc(slices.Clone(all), func(e experiment) bool { return !slices.ContainsFunc(e.checks, o.wants) })
+}
+
+// wants reports whether a check is one of those that are wanted.
+func (o Options) wants(id string) bool {
+	return (len(o.Only) == 0 || slices.Contains(o.Only, id)) && !slices.Contains(o.Skip, id)
 }
 
 // inOrder sorts results as the catalogue does, and leaves out those of checks that
-// were only made beside others.
+// were only made beside others. That a route could not be judged is never left out.
 func inOrder(results []Result, o Options) []Result {
 	place := map[string]int{}
 	for i, check := range Checks().Checks {
 		place[check.ID] = i
 	}
 	results = slices.DeleteFunc(results, func(result Result) bool {
-		return len(o.Only) > 0 && !slices.Contains(o.Only, result.Check) || slices.Contains(o.Skip, result.Check)
+		return !o.wants(result.Check) && (result.Check != "route-unprotected" || result.Verdict != Inconclusive)
 	})
 	slices.SortStableFunc(results, func(a, b Result) int { return place[a.Check] - place[b.Check] })
 	return results
