@@ -298,7 +298,7 @@ func (st *study) place(c *chain) {
 // server reports that a function is one that a server calls for a request: by its
 // parameters, by what it calls, or by its decorators.
 func (st *study) server(fn *program.Function) bool {
-	if st.client(st.fileOf[fn]) {
+	if st.client(st.fileOf[fn]) || slices.ContainsFunc(st.own[fn], func(s *site) bool { return st.find(setClient, s) != nil }) {
 		return false
 	}
 	if len(fn.Decorators) > 0 && slices.ContainsFunc(fn.Decorators, func(d *program.Node) bool {

@@ -3,7 +3,9 @@ package lint
 import (
 	"fmt"
 	"maps"
+	"os"
 	"path"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -126,5 +128,49 @@ func TestExamplesNeedTheVocabulary(t *testing.T) {
 			}
 			t.Error("all examples come out right without a vocabulary")
 		})
+	}
+}
+
+// TestEveryWordIsUsed: what no look asks for, and what a look asks for in vain, is a
+// mistake in writing.
+func TestEveryWordIsUsed(t *testing.T) {
+	set, err := shipped()
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var source strings.Builder
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		source.Write(text)
+	}
+	asked := regexp.MustCompile(`(?:about|words|named|mentions|mentionsIn|claimMissing)\([^"\n]*"([a-z-]+)"`).FindAllStringSubmatch(source.String(), -1)
+	var used []string
+	for _, m := range asked {
+		used = append(used, m[1])
+		if set.words[m[1]] == nil {
+			t.Errorf("words.yaml lacks %s", m[1])
+		}
+	}
+	for name := range set.words {
+		if !slices.Contains(used, name) {
+			t.Errorf("nothing asks for %s of words.yaml", name)
+		}
+	}
+	for language, v := range set.vocabularies {
+		for name := range v.sets {
+			if !slices.Contains(setNames, name) {
+				t.Errorf("%s: nothing asks for the set %s", language, name)
+			}
+		}
 	}
 }
