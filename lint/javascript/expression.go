@@ -2,6 +2,7 @@ package javascript
 
 import (
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -181,7 +182,7 @@ func (r *reader) call(n *syntax.Node) *program.Node {
 		return e
 	}
 	// promisify(f) is f, for all that matters here.
-	if !e.New && lastName(e.On) == "promisify" && len(e.Args) == 1 && (e.Args[0].Kind == program.Name || e.Args[0].Kind == program.Member) {
+	if !e.New && lastName(e.On) == "promisify" && len(e.Args) == 1 && slices.Contains([]program.Kind{program.Name, program.Member, program.Func}, e.Args[0].Kind) {
 		return e.Args[0]
 	}
 	return e

@@ -161,6 +161,7 @@ func TestStatementsAndExpressions(t *testing.T) {
 		{"const out = wrap(async (q, s) => {})", "(assign = declare out (call wrap out[q,s]{}))"},
 		{"function f(this: X, a?: Promise<A.B>): Promise<C | undefined> { return }", "f[a:A.B]C{(return)}"},
 		{"const v = promisify(jwt.verify)", "(assign = declare v jwt.verify)"},
+		{"const end = util.promisify((q, cb) => q.session.destroy(cb))", "(assign = declare end end[q,cb]{(return (call q.session.destroy cb))})"},
 		{"const s = Container.get(Service), t = this.moduleRef.get(T, { strict: false }), u = map.get(U), v = container.get('v')",
 			`(assign = declare s (call new Service)) (assign = declare t (call new T)) (assign = declare u (call map.get U)) (assign = declare v (call container.get "v"))`},
 		{"fastify.decorate('authenticate', async (request, reply) => {})", `(call fastify.decorate "authenticate" authenticate[request,reply]{})`},
