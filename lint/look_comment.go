@@ -12,8 +12,15 @@ const commentReach = 6
 
 // commentPromisesExpiry: messages: default; words: promise.
 func commentPromisesExpiry(st *study) {
+	touched := map[*program.File]bool{} // of all files few have a logout
+	for _, l := range st.logouts {
+		touched[l.at], touched[l.file] = true, true
+		for _, fn := range l.answer {
+			touched[st.fileOf[fn]] = true
+		}
+	}
 	for _, f := range st.program.Files {
-		if st.client(f) {
+		if !touched[f] || st.client(f) {
 			continue
 		}
 		for _, c := range f.Comments {
