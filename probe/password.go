@@ -78,6 +78,9 @@ func (r *run) changePassword(ctx context.Context) (*passwordChange, error) {
 	if err != nil {
 		return nil, err
 	}
+	if r.target.Refresh != nil {
+		p.lives = append(p.lives, r.refreshLives("password change", p.other)[0]) // at p.instance
+	}
 	r.finally(p.restore)
 	p.change, err = r.perform(ctx, "password change", p.changer, target.Steps{r.target.Password.Request}, p.instance, target.CarryAll)
 	if err != nil && p.change != nil && errors.Is(err, errRefused) && p.change.status < 500 {
@@ -109,6 +112,13 @@ func (p *passwordChange) judge(ctx context.Context, check string) (Result, error
 		return Result{}, fmt.Errorf("with the new password: %w", err)
 	}
 	r.keep(0, backer)
+	if r.target.Refresh != nil {
+		// What backs a refused refresh has the new password, too.
+		if r.refresher.sessions[p.instance], err = r.loginWith(ctx, 0, p.instance, p.changed()); err != nil {
+			return Result{}, fmt.Errorf("with the new password: %w", err)
+		}
+		defer delete(r.refresher.sessions, p.instance)
+	}
 	for _, l := range p.lives {
 		l.ended, l.endedAt = p.change.ended, p.instance
 	}

@@ -106,6 +106,9 @@ func (r *run) follow(ctx context.Context, l *life, delays []time.Duration) error
 		if err := r.options.Sleep(ctx, l.ended.Add(delay).Sub(r.options.Now())); err != nil {
 			return err
 		}
+		if l.expired(r.options.Now()) {
+			return nil // the run was late
+		}
 		a, err := r.once(ctx, l)
 		if err != nil {
 			return err
@@ -152,9 +155,17 @@ func (r *run) once(ctx context.Context, l *life) (*answer, error) {
 		}
 		r.confirm(ctx, l.route, user, a)
 	}
+	if a.class == Dead && l.expired(a.ended) {
+		a.class, a.note = Unclear, "it had expired by itself by then"
+	}
 	a.trim()
 	l.answers = append(l.answers, a)
 	return a, fatal(ctx, a.err)
+}
+
+// expired reports whether the artefact had expired by itself.
+func (l *life) expired(at time.Time) bool {
+	return !l.artefact.expires.IsZero() && !at.Before(l.artefact.expires)
 }
 
 // all are the control before the end and the answers after it.

@@ -6,11 +6,15 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/coder/websocket"
 
 	"github.com/rescind/rescind/probe/target"
 )
@@ -87,10 +91,18 @@ func TestWhatExpiresAtOnceIsNoProofOfAnything(t *testing.T) {
 		}
 		return q.URL.Path == "/password"
 	}})
-	all := []string{"password-change-keeps-sessions", "request-in-flight", "refresh-races-logout"}
-	r := l.probe(t, Options{Only: all},
-		`users: [{name: ada, password: lovelace-1815, new_password: second-password}, {name: alan, password: turing-1912, new_password: x}]`,
-		`change_password: {request: POST /password, json: {old: "{{user.password}}", new: "{{user.new_password}}"}}`)
+	all := []string{"password-change-keeps-sessions", "request-in-flight"}
+	var r *Report
+	synctest.Test(t, func(t *testing.T) {
+		described, o := l.start(t, Options{Only: all},
+			`users: [{name: ada, password: lovelace-1815, new_password: second-password}, {name: alan, password: turing-1912, new_password: x}]`,
+			`change_password: {request: POST /password, json: {old: "{{user.password}}", new: "{{user.new_password}}"}}`)
+		described.Refresh = nil
+		var err error
+		if r, err = Run(t.Context(), described, o); err != nil {
+			t.Fatal(err)
+		}
+	})
 	if got := verdict(r, all[0]); got != Inconclusive && got != NotApplicable {
 		t.Errorf("%s\n%s", got, describeResults(r))
 	}
@@ -177,5 +189,69 @@ func TestARouteThatCannotBeLearnedIsInconclusive(t *testing.T) {
 		if r.Verdict() != Inconclusive {
 			t.Errorf("%s\n%s", r.Verdict(), describeResults(r))
 		}
+	}
+}
+
+// A change of the password that ends the access token of another session, and not
+// its refresh token, ends nothing.
+func TestAPasswordChangeThatSparesRefreshTokensIsFound(t *testing.T) {
+	s := newService(t, "refresh outlives the password")
+	report := probed(t, bearerTarget, s, "password-change-keeps-sessions")
+	want(t, report, "password-change-keeps-sessions", Finding)
+	if s.password["ada"] != "first-password" {
+		t.Errorf("the password is %q: %q", s.password["ada"], report.Remarks)
+	}
+}
+
+// What is refused after it has expired by itself says nothing of the logout.
+func TestWhatDiedOfAgeIsNoRefusal(t *testing.T) {
+	l := newLab(labFlaws{noLogout: true, lifetime: 3 * time.Second})
+	synctest.Test(t, func(t *testing.T) {
+		described, o := l.start(t, Options{}, "identity: {request: GET /me, find: {json: /user}}")
+		r := newRun(described, o.withDefaults(described))
+		if _, err := r.controls(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		e, err := r.loginAndLogout(t.Context(), "late", described.Instances[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(4 * time.Second) // the probe was kept waiting
+		if err := r.watch(t.Context(), e.before[:1]); err != nil {
+			t.Fatal(err)
+		}
+		if f := e.before[0].fate(); f != unknown {
+			t.Errorf("fate %d of a token whose logout did nothing: %+v", f, e.before[0].answers)
+		}
+		r.end(t.Context())
+	})
+}
+
+// A socket that this side closed, because a message was too large, was not closed by
+// the server.
+func TestASocketClosedByThisSideIsNoPass(t *testing.T) {
+	l := &line{now: time.Now, opened: &answer{class: Alive}}
+	l.end(fmt.Errorf("read: %w", websocket.ErrMessageTooBig))
+	if !l.flooded() || strings.Contains(l.reason(), "server") {
+		t.Errorf("%v, %q", l.flooded(), l.why)
+	}
+	flood := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		for n := 0; n < 16; n++ {
+			_, _ = fmt.Fprintf(w, "data: %s\n\n", strings.Repeat("x", 1<<10))
+		}
+	}))
+	defer flood.Close()
+	for name, body := range map[string]string{"events": "2KiB", "one event": "1KiB"} {
+		r := testRun(t, flood.URL, "limits: {body: "+body+"}")
+		line, err := r.dial(t.Context(), "socket", &target.Socket{SSE: "/events"}, flood.URL, artefact{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-line.done
+		if name == "one event" && !line.flooded() {
+			t.Errorf("%s: %q", name, line.why)
+		}
+		line.close()
 	}
 }

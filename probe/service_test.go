@@ -330,7 +330,10 @@ func (s *service) bySecret(q *http.Request) (*serviceSession, string) {
 func (s *service) refresh(w http.ResponseWriter, q *http.Request) {
 	s.mu.Lock()
 	session, token := s.bySecret(q)
-	ok := session != nil && !s.locked && (!session.ended || s.flaws["client only"])
+	ok := session != nil && !s.locked && (!session.ended || s.flaws["client only"] || s.flaws["refresh outlives the password"])
+	if ok && s.flaws["refresh outlives the password"] {
+		session.ended = false
+	}
 	if ok && s.flaws["refresh reads, then writes"] {
 		s.mu.Unlock()
 		time.Sleep(10 * time.Millisecond)

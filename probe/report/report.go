@@ -44,7 +44,7 @@ func ExitCode(r *probe.Report) int {
 func headline(r *probe.Report) string {
 	catalogue := probe.Checks()
 	asked := slices.ContainsFunc(r.Results, func(result probe.Result) bool {
-		return result.Verdict == probe.Pass && strings.HasSuffix(result.Check, "-alive-after-logout")
+		return result.Verdict == probe.Pass && slices.Contains(theQuestion, result.Check)
 	})
 	outlived := slices.ContainsFunc(r.Results, func(result probe.Result) bool {
 		return result.Verdict == probe.Finding && slices.Contains(catalogue.Find(result.Check).ASVS, noFurtherUse)
@@ -63,6 +63,12 @@ func headline(r *probe.Report) string {
 	default:
 		return "No finding" // it was not asked whether logout ends access
 	}
+}
+
+// theQuestion are the checks that ask whether logout ends access. Others, as that
+// of a token's other spellings, pass also where it ends nothing.
+var theQuestion = []string{
+	"access-token-alive-after-logout", "refresh-token-alive-after-logout", "cookie-alive-after-logout", "session-alive-after-logout",
 }
 
 // noFurtherUse is the requirement that "logout ends access" stands for.

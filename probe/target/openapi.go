@@ -24,7 +24,8 @@ const MaxOpenAPI = 16 << 20
 const (
 	maxOperations = 5000
 	maxAliases    = 1000
-	maxSchema     = 6 // levels of a schema
+	maxSchema     = 6    // levels of a schema
+	maxParts      = 2000 // of a schema, which may refer to itself again and again
 	maxHops       = 20
 )
 
@@ -299,9 +300,10 @@ func or(n, otherwise node) node {
 func properties(schema node, where string) []property {
 	seen := map[string]property{}
 	required := map[string]bool{}
+	left := maxParts
 	var look func(s node, level int)
 	look = func(s node, level int) {
-		if level > maxSchema {
+		if left--; level > maxSchema || left < 0 {
 			return
 		}
 		for _, name := range s.get("required").list() {
@@ -333,21 +335,26 @@ func properties(schema node, where string) []property {
 
 // sample is a value that fits a schema, as far as it tells, with "x" for every
 // text: something to look for tokens in.
-func sample(schema node, level int) any {
+func sample(schema node) any {
+	left := maxParts
+	return sampleOf(schema, 0, &left)
+}
+
+func sampleOf(schema node, level int, left *int) any {
 	schema = schema.resolved()
-	if level > maxSchema {
+	if *left--; level > maxSchema || *left < 0 {
 		return nil
 	}
 	if members := properties(schema, ""); members != nil {
 		object := map[string]any{}
 		for _, p := range members {
-			object[p.name] = sample(p.schema, level+1)
+			object[p.name] = sampleOf(p.schema, level+1, left)
 		}
 		return object
 	}
 	switch kind := schema.get("type"); {
 	case kind.text() == "array":
-		return []any{sample(schema.get("items"), level+1)}
+		return []any{sampleOf(schema.get("items"), level+1, left)}
 	case kind.text() == "string", slices.ContainsFunc(kind.list(), func(n node) bool { return n.text() == "string" }):
 		return "x"
 	case kind.text() == "integer", kind.text() == "number":
@@ -371,7 +378,7 @@ func (o *operation) answer() Answer {
 		if !schema.there() {
 			continue
 		}
-		if body, err := json.Marshal(sample(schema, 0)); err == nil {
+		if body, err := json.Marshal(sample(schema)); err == nil {
 			return Answer{Body: body}
 		}
 	}

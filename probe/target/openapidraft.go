@@ -229,7 +229,7 @@ func (d *documented) member(p property, isUser, all bool) (any, bool) {
 		return p.schema.get("default").yes(), true
 	case "object", "array":
 		d.remark("%q: it is required and no plain value; see whether what stands there will do", plainLine(p.name))
-		return sample(p.schema, 0), true
+		return literal(sample(p.schema)), true
 	case "integer", "number":
 		for _, source := range []string{"default", "example", "minimum"} {
 			if value := p.schema.get(source); value.there() && value.text() != "" {
@@ -240,6 +240,24 @@ func (d *documented) member(p property, isUser, all bool) (any, bool) {
 		}
 	}
 	return string(d.given(p.name, p.schema, p.schema)), true
+}
+
+// literal is a JSON value whose names of members stand for themselves: whoever has
+// written the document must not choose what is read from the environment.
+func literal(value any) any {
+	switch v := value.(type) {
+	case []any:
+		for i := range v {
+			v[i] = literal(v[i])
+		}
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for name, member := range v {
+			out[string(Literal(name))] = literal(member)
+		}
+		return out
+	}
+	return value
 }
 
 // given is the value that the document gives for something, or a variable.
