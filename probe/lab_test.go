@@ -416,7 +416,10 @@ func (l *lab) endAll(user string, instance int) {
 
 func (l *lab) protected(w http.ResponseWriter, q *http.Request, instance int) {
 	s := l.session(q, "access")
-	allowed := s != nil && (s.ended.IsZero() || l.flaws.alive != nil && l.flaws.alive(l, s, instance, q.URL.Path))
+	l.mu.Lock()
+	ended := s != nil && !s.ended.IsZero()
+	l.mu.Unlock()
+	allowed := s != nil && (!ended || l.flaws.alive != nil && l.flaws.alive(l, s, instance, q.URL.Path))
 	w.Header().Set("Content-Type", "application/json")
 	if !allowed && !slices.Contains(l.flaws.unprotected, q.URL.Path) {
 		if !l.flaws.polite {
