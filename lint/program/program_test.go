@@ -1,10 +1,10 @@
 package program_test
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/rescind/rescind/lint/golang"
@@ -36,15 +36,12 @@ func (t tree) Config(name string) []byte {
 	return nil
 }
 
+// parser is one for all tests: to compile it takes seconds under the race detector.
+var parser = sync.OnceValue(func() *syntax.Parser { return syntax.NewParser(syntax.Limits{}) })
+
 func link(t *testing.T, files tree) *program.Program {
 	t.Helper()
-	parser := syntax.NewParser(syntax.Limits{})
-	t.Cleanup(func() {
-		if err := parser.Close(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
-	fronts := []program.Frontend{golang.Frontend{}, javascript.New(parser), python.New(parser)}
+	fronts := []program.Frontend{golang.Frontend{}, javascript.New(parser()), python.New(parser())}
 	var names []string
 	for name := range files {
 		names = append(names, name)
