@@ -17,7 +17,7 @@ import (
 // much of one answer, which is what the description allows and what the kernel
 // holds on the way.
 const (
-	mostTime   = 60 * time.Second
+	mostTime   = 100 * time.Second
 	mostHeap   = 256 << 20
 	mostAnswer = 64<<10 + 16<<20
 )
@@ -89,6 +89,7 @@ func TestHostileTargetsAreSurvived(t *testing.T) {
 			if v := o.report.Verdict(); v != probe.Inconclusive && !slices.Contains(mayEnd(h), v) {
 				t.Errorf("%s\n%s", v, table(o.report))
 			}
+			t.Logf("%d requests in %s", o.report.Requests, o.took.Round(10*time.Millisecond))
 			if o.took > mostTime {
 				t.Errorf("it took %s", o.took)
 			}
