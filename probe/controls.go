@@ -52,6 +52,9 @@ func (r *run) controls(ctx context.Context) ([]Result, error) {
 		r.keeper.sessions[other] = s
 	}
 	for _, rt := range r.considered {
+		if rt.identity != nil && rt.reason == "" && rt.ids[0] == "" {
+			r.remark("identity: %s on %s answers a valid session without what %s looks for, so that nobody knows for whom an answer is", rt.line, rt.instance, rt.identity)
+		}
 		if reason := rt.indistinct(len(r.users)); rt.reason == "" && reason != "" {
 			rt.fail("%s", reason)
 		}
@@ -125,6 +128,7 @@ func (r *run) teachValid(ctx context.Context, s *session, times int) error {
 			}
 			a.class = Alive
 			rt.teach(s.user, a)
+			a.trim()
 		}
 		return nil
 	})
@@ -243,6 +247,9 @@ func (r *run) teachRefusal(ctx context.Context, s *session, c deadControl, rt *r
 			a.class = Dead
 		}
 		rt.teach(-1, answers...)
+	}
+	for _, a := range answers {
+		a.trim()
 	}
 	return answers, nil
 }

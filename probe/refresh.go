@@ -191,7 +191,7 @@ func (r *run) empty(given artefact, s *session) bool {
 // gives reports whether a refresh gave something that a protected route takes.
 func (r *run) gives(ctx context.Context, before, after *session, instance string, a *answer) bool {
 	fresh := r.granted(before, after, a)
-	return !r.empty(fresh, after) && r.ask(ctx, "use of what the refresh gave", fresh, r.on(instance)).class == Alive
+	return !r.empty(fresh, after) && r.ask(ctx, liveControl, fresh, r.on(instance)).class == Alive
 }
 
 // expiresAt is when a token stops being good by itself, on this machine's clock;

@@ -112,7 +112,7 @@ func TestWhatExpiresAtOnceIsNoProofOfAnything(t *testing.T) {
 func TestTraitsAreNoBomb(t *testing.T) {
 	deep := strings.Repeat(`{"`+strings.Repeat("k", 200)+`":`, 4000) + "1" + strings.Repeat("}", 4000)
 	var wide strings.Builder
-	wide.WriteString(`{"` + strings.Repeat("k", 500_000) + `":{"a":1`)
+	wide.WriteString(`{"` + strings.Repeat("k", 50_000) + `":{"a":1`)
 	for i := range 40_000 {
 		fmt.Fprintf(&wide, `,"%d":{}`, i)
 	}
@@ -253,5 +253,63 @@ func TestASocketClosedByThisSideIsNoPass(t *testing.T) {
 			t.Errorf("%s: %q", name, line.why)
 		}
 		line.close()
+	}
+}
+
+// An identity that no answer has is said to be none.
+func TestAnIdentityThatIsNotFoundIsSaid(t *testing.T) {
+	for find, said := range map[string]bool{"/user": false, "/data/user": true} {
+		r := newLab(labFlaws{}).probe(t, Options{Only: mine[:3]}, "identity: {request: GET /me, find: {json: "+find+"}}")
+		if got := strings.Contains(fmt.Sprint(r.Remarks), `json "`+find+`"`); got != said {
+			t.Errorf("%s: %q", find, r.Remarks)
+		}
+	}
+}
+
+// Of the answers that a route was learned from no more is kept than is shown.
+func TestControlsAreTrimmed(t *testing.T) {
+	l := newLab(labFlaws{disturb: func(l *lab, w http.ResponseWriter, q *http.Request) bool {
+		if s := l.session(q, "access"); q.URL.Path == "/notes" && s != nil {
+			_, _ = w.Write(bytes.Repeat([]byte("note\n"), 100_000))
+			return true
+		}
+		return false
+	}})
+	synctest.Test(t, func(t *testing.T) {
+		described, o := l.start(t, Options{})
+		r := newRun(described, o.withDefaults(described))
+		if _, err := r.controls(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for _, rt := range r.considered {
+			for _, a := range rt.controls {
+				if len(a.body) > bodyRead || cap(a.body) > 2*bodyRead {
+					t.Errorf("%s %s: %d bytes are kept", rt.line, a.note, cap(a.body))
+				}
+			}
+		}
+		r.end(t.Context())
+	})
+}
+
+// A spelling that meets a rate limit before the logout was not refused.
+func TestASpellingWithoutAnswerIsInconclusive(t *testing.T) {
+	const check = "token-variant-alive-after-logout"
+	for _, status := range []int{http.StatusTooManyRequests, http.StatusUnauthorized} {
+		l := newLab(labFlaws{disturb: func(l *lab, w http.ResponseWriter, q *http.Request) bool {
+			scheme, token, _ := strings.Cut(q.Header.Get("Authorization"), " ")
+			l.mu.Lock()
+			known, learned := l.issued[token], l.requests["/login"] >= 4 // by the controls
+			l.mu.Unlock()
+			if q.URL.Path != "/me" || known && scheme == "Bearer" || !learned {
+				return false
+			}
+			w.WriteHeader(status)
+			return true
+		}})
+		r := l.probe(t, Options{Only: []string{check}})
+		if got, want := verdict(r, check), map[int]Verdict{429: Inconclusive, 401: Pass}[status]; got != want {
+			t.Errorf("%d: %s, want %s\n%s", status, got, want, describeResults(r))
+		}
 	}
 }

@@ -78,9 +78,9 @@ func (r *run) spellings(ctx context.Context, v value, rt *route) (*spelled, erro
 	taken := make([]bool, len(all))
 	set.tried = len(all)
 	err := r.atOnce(ctx, len(all), func(i int) error {
-		out := r.ask(ctx, "spelling before the logout", all[i], rt)
+		out, err := r.heard(ctx, "spelling before the logout", all[i], rt)
 		taken[i] = out.class == Alive
-		return fatal(ctx, out.err)
+		return err
 	})
 	for i, a := range all {
 		if taken[i] {

@@ -87,6 +87,28 @@ func (r *run) try(ctx context.Context, role string, a artefact, rt *route) (*ans
 	}
 }
 
+// heard presents an artefact of which is not known whether it is taken, and repeats
+// it while a rate limit or an outage answers. If nothing else does it is an error:
+// what was not answered was not refused.
+func (r *run) heard(ctx context.Context, role string, a artefact, rt *route) (*answer, error) {
+	for n := 0; ; n++ {
+		out := r.ask(ctx, role, a, rt)
+		switch err := fatal(ctx, out.err); {
+		case err != nil:
+			return out, err
+		case !out.silent():
+			return out, nil
+		case n == again && out.err != nil:
+			return out, nil // it breaks off whenever it sees this
+		case n == again:
+			return out, fmt.Errorf("%s on %s of %s was answered %d, each of %d times", a.name, rt.line, rt.instance, out.status, again+1)
+		}
+		if err := r.options.Sleep(ctx, pause); err != nil {
+			return out, err
+		}
+	}
+}
+
 // atOnce calls f for 0 to n-1, as many at once as there are workers.
 func (r *run) atOnce(ctx context.Context, n int, f func(i int) error) error {
 	errs := make([]error, n)
@@ -160,8 +182,8 @@ func (r *run) values(ctx context.Context, s *session, rt *route) ([]value, error
 		for _, c := range a.cookies {
 			v.cookie, v.text = c.name, c.value
 		}
-		out := r.ask(ctx, "valid control", a, rt)
-		if err := fatal(ctx, out.err); err != nil {
+		out, err := r.heard(ctx, "valid control", a, rt)
+		if err != nil {
 			return nil, err
 		}
 		if out.class == Alive {
