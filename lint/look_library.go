@@ -60,23 +60,30 @@ func (st *study) strategy(s *site) {
 
 // strategyClass is a class that extends the strategy, as in NestJS.
 func (st *study) strategyClass(c *program.Class) {
+	if validate, called := st.validates(c); validate != nil {
+		st.judgeStrategy([]*program.Function{validate}, st.fileOf[validate], validate.NameRange, c.Name+"."+validate.Name, called)
+	}
+}
+
+// validates is the method of a class by which it is a strategy, nil if it is none,
+// and the name by which guards call it.
+func (st *study) validates(c *program.Class) (validate *program.Function, called string) {
 	in := st.program.ClassScope(c)
-	validate := c.Method("validate")
+	validate = c.Method("validate")
 	if validate == nil || validate.Body == nil || in == nil {
-		return
+		return nil, ""
 	}
 	for _, b := range c.Bases {
 		for _, n := range append([]*program.Node{b}, b.Args...) {
 			if e := st.find(setLibrary, st.siteOf(n, n, in)); e != nil && e.As == "strategy" {
-				var called string // by guards
 				if len(b.Args) > 1 && b.Args[1].Kind == program.String {
 					called = b.Args[1].Text
 				}
-				st.judgeStrategy([]*program.Function{validate}, in.File, validate.NameRange, c.Name+"."+validate.Name, called)
-				return
+				return validate, called
 			}
 		}
 	}
+	return nil, ""
 }
 
 func (st *study) judgeStrategy(fns []*program.Function, file *program.File, at program.Range, name, called string) {

@@ -226,10 +226,14 @@ func (st *study) computed(n *program.Node, in *program.Scope, depth int) (time.D
 	return 0, false
 }
 
-// isNow reports that an expression is the present time, as a number or not.
+// isNow reports that an expression is the present time, as a number or not; what is
+// left of a time, exp - now, is not.
 func isNow(n *program.Node) bool {
 	found := false
 	program.Walk(n, func(n *program.Node) bool {
+		if n.Kind == program.Operator && n.Text == "-" {
+			return false
+		}
 		if n.Kind == program.Member || n.Kind == program.Name {
 			switch strings.ToLower(n.Text) {
 			case "now", "utcnow", "gettime", "time":

@@ -272,18 +272,40 @@ func (st *study) blocks(s *site) bool {
 // tokenText is the name by which a token's text, not hashed and not an id of it,
 // stands among the arguments of a call; "" if it does not.
 func (st *study) tokenText(s *site) string {
-	found := ""
+	found, depth := "", 0
 	var look func(n *program.Node)
 	look = func(n *program.Node) {
+		if n == nil || found != "" {
+			return
+		}
 		switch n.Kind {
 		case program.Name:
-			if st.about("token-text", n.Text) && found == "" && !st.decoded(n, s.scope) {
+			if st.about("token-text", n.Text) && !st.decoded(n, s.scope) {
 				found = n.Text
+			} else if from := st.assigned(n.Text, s.scope); from != nil && depth < 3 {
+				depth++
+				look(from)
+				depth--
 			}
 		case program.Member:
-			if st.about("token-text", n.Text) && found == "" {
+			if st.about("token-text", n.Text) {
 				found = n.Text
 			}
+		case program.Call:
+			name := strings.ToLower(last(program.Written(n.On)))
+			switch {
+			case headers[name] && len(n.Args) > 0 && n.Args[0].Kind == program.String && st.about("token-text", n.Args[0].Text):
+				found = n.Args[0].Text
+			case cuts[name]:
+				if n.On.Kind == program.Member {
+					look(n.On.On)
+				}
+				for _, a := range n.Args {
+					look(a)
+				}
+			}
+		case program.Index:
+			look(n.On)
 		case program.Template, program.List, program.Object, program.Operator:
 			n.Children(look)
 		}
@@ -292,11 +314,33 @@ func (st *study) tokenText(s *site) string {
 		look(a)
 	}
 	for i := range s.node.Fields {
-		if v := s.node.Fields[i].Value; v != nil {
-			look(v)
-		}
+		look(s.node.Fields[i].Value)
 	}
 	return found
+}
+
+// What reads a header, and what a text goes through that stays the same text.
+var (
+	headers = map[string]bool{"get": true, "header": true, "getheader": true}
+	cuts    = map[string]bool{
+		"split": true, "slice": true, "substring": true, "substr": true, "replace": true, "trim": true, "trimprefix": true, "trimspace": true,
+		"fields": true, "strip": true, "lstrip": true, "removeprefix": true, "partition": true, "sprintf": true, "format": true, "str": true,
+		"string": true, "tostring": true, "concat": true, "pop": true,
+	}
+)
+
+// assigned is what a function gives a name of its own where it declares it, if that
+// is a text that is read or cut; nil otherwise.
+func (st *study) assigned(name string, s *program.Scope) *program.Node {
+	var from *program.Node
+	st.program.Each(s.Func, func(n *program.Node, _ *program.Scope) bool {
+		if n.Kind == program.Assign && n.Declare && n.On != nil && n.On.Kind == program.Name && n.On.Text == name && len(n.Args) == 1 &&
+			(n.Args[0].Kind == program.Call || n.Args[0].Kind == program.Index) {
+			from = n.Args[0]
+		}
+		return n.Kind != program.Func && n.Kind != program.Type
+	})
+	return from
 }
 
 // decoded reports that a name stands for what came out of a token: its payload, or

@@ -38,6 +38,20 @@ func revocationCheckFailsOpen(st *study) {
 			roots = append(roots, fn)
 		}
 	}
+	for _, c := range st.program.Classes() {
+		if fn, _ := st.validates(c); fn != nil {
+			roots = append(roots, fn)
+		}
+	}
+	for _, s := range st.sites {
+		if e := st.find(setLibrary, s); s.call() && e != nil && e.As == "strategy" {
+			roots = append(roots, st.given(s)...)
+		}
+	}
+	st.judges = map[*program.Function]bool{}
+	for _, fn := range roots {
+		st.judges[fn] = true
+	}
 	for _, fn := range st.reach(roots...).funcs {
 		if st.ctx.Err() != nil {
 			return
@@ -98,17 +112,34 @@ func (st *study) failsOpen(fn *program.Function, way polarity) {
 			if n.On != nil && n.On.Kind == program.Member && n.On.Text == "catch" && len(n.Args) > 0 {
 				look := st.holdsLookup(n.On.On, s)
 				handler := st.program.Value(n.Args[0], s).Funcs
-				if look != nil && len(handler) > 0 && handler[0].Body != nil && st.letsPass(fn, nil, handler[0].Body, s, way) {
+				if look != nil && len(handler) > 0 && handler[0].Body != nil &&
+					(st.letsPass(fn, nil, handler[0].Body, s, way) || way == passesByCall && st.caught(fn, n, handler[0].Body, s)) {
 					f := st.finding(s.File, n.Args[0].Range, Certain, "default")
 					st.step(f, look, "when this fails, the request passes")
 					st.emit(f)
 				}
 			}
+			if look := st.lookupAt(n, s); look != nil && len(n.Args) > 0 {
+				st.calledBack(n, look, s, way)
+			}
+			st.valOnly(fn, n, s)
 		case program.Block:
 			st.droppedErrors(fn, n, s, way)
 		}
 		return true
 	})
+}
+
+// lookupAt returns the look-up of tokens' or sessions' state that a call is.
+func (st *study) lookupAt(n *program.Node, s *program.Scope) *site {
+	for _, x := range st.own[s.Func] {
+		if x.node == n {
+			if v := st.verdict(x); v.lookup && v.strong {
+				return x
+			}
+		}
+	}
+	return nil
 }
 
 // holdsLookup returns a look-up of state within some code, or one that it calls.
@@ -133,14 +164,22 @@ func (st *study) holdsLookup(n *program.Node, s *program.Scope) *site {
 // letsPass reports that what follows an error lets the request go on.
 func (st *study) letsPass(fn *program.Function, try, handler *program.Node, s *program.Scope, way polarity) bool {
 	passes, denies, ends := false, false, false
+	byReturn := way != passesByFalse && try != nil && try.Kind == program.Try && st.passesByReturn(fn, try)
 	program.Walk(handler, func(n *program.Node) bool {
 		switch n.Kind {
 		case program.Func, program.Type:
 			return false
+		case program.If:
+			if st.passesRefusalOn(n) {
+				return false
+			}
 		case program.Throw:
 			denies = true
 		case program.Return:
 			ends = true
+			if byReturn && len(n.Args) > 0 && constantOf(n) == "" {
+				passes = true
+			}
 			switch v := constantOf(n); {
 			case way == passesByFalse && (v == "false" || v == "null" || v == "0"),
 				way == passesByTrue && v == "true":
@@ -151,13 +190,16 @@ func (st *study) letsPass(fn *program.Function, try, handler *program.Node, s *p
 		case program.Call:
 			x := st.siteOf(n, n.On, s)
 			switch {
+			case st.about("a-logger", x.path()):
 			case answers[x.last()]:
 				if len(n.Args) > 1 && n.Args[0].Kind == program.Null && constantOf(&program.Node{Args: n.Args[1:2]}) == "false" && way == passesByFalse {
 					passes = true
+				} else if way != passesByFalse && len(n.Args) > 1 && n.Args[0].Kind == program.Null && constantOf(&program.Node{Args: n.Args[1:2]}) == "" && n.Args[1].Text != "undefined" {
+					passes = true // done(null, user)
 				} else {
 					denies = true
 				}
-			case st.find(setPass, x) != nil && (len(n.Args) == 0 || x.last() != "next"):
+			case st.lets(x):
 				passes = true
 			case st.find(setPass, x) != nil: // next(error)
 				denies = denies || n.Args[0].Kind != program.Null
@@ -174,13 +216,24 @@ func (st *study) letsPass(fn *program.Function, try, handler *program.Node, s *p
 		return false // it gives something else; nothing is known of that
 	}
 	// The error is swallowed, and the function goes on.
-	switch way {
-	case passesByFalse:
+	switch {
+	case way == passesByFalse:
 		return true
-	case passesByCall:
+	case byReturn:
+		return !st.guest(fn, try) && st.givesAfter(fn, try)
+	case way == passesByCall:
 		return try != nil && !st.guest(fn, try) && st.passesAfter(fn, try, s)
 	}
 	return false
+}
+
+// passesRefusalOn reports that a condition within a catch throws the refusal on that
+// the check itself has thrown: if (e instanceof UnauthorizedException) throw e.
+func (st *study) passesRefusalOn(n *program.Node) bool {
+	if n.On == nil || n.Else != nil || n.Then == nil || n.On.Kind != program.Operator || n.On.Text != "instanceof" || len(n.On.Args) != 2 {
+		return false
+	}
+	return !st.about("store-error", last(program.Written(n.On.Args[1])))
 }
 
 // guest reports that only within a statement, where its error is caught, it is
@@ -220,85 +273,8 @@ func constantOf(n *program.Node) string {
 // passesAfter reports that behind a statement of a function the request passes on.
 func (st *study) passesAfter(fn *program.Function, after *program.Node, _ *program.Scope) bool {
 	return slices.ContainsFunc(st.own[fn], func(x *site) bool {
-		// next(error) refuses, and observers have a next of their own.
-		return x.call() && x.node.Range.Start.Offset >= after.Range.End.Offset && st.find(setPass, x) != nil && (x.last() != "next" || len(x.node.Args) == 0)
+		return x.call() && x.node.Range.Start.Offset >= after.Range.End.Offset && st.lets(x)
 	})
-}
-
-// droppedErrors finds, in Go, look-ups whose error is not looked at, or only where
-// there is none.
-func (st *study) droppedErrors(fn *program.Function, block *program.Node, s *program.Scope, way polarity) {
-	if s.File.Language != program.Go {
-		return
-	}
-	for i, n := range block.Args {
-		if n.Kind != program.Assign || n.On == nil || n.On.Kind != program.List || len(n.On.Args) < 2 || len(n.Args) == 0 {
-			continue
-		}
-		look := st.holdsLookup(n.Args[0], s)
-		last := n.On.Args[len(n.On.Args)-1]
-		if look == nil || last.Kind != program.Name || n.Args[0].Kind != program.Call {
-			continue
-		}
-		if last.Text == "_" {
-			if v := st.verdict(look); !v.lookup && !v.asks && !st.about("revoked-function", look.last()) {
-				continue // who else it calls may have looked at it
-			}
-			st.emit(st.finding(s.File, n.Range, Likely, "ignored", look.name()))
-			continue
-		}
-		if st.about("error-name", last.Text) && st.errorPasses(block.Args[i+1:], last.Text, s, way, fn) {
-			f := st.finding(s.File, n.Range, Likely, "default")
-			st.step(f, look, "when this fails, the request passes")
-			st.emit(f)
-		}
-	}
-}
-
-// errorPasses follows the statements behind a look-up in Go.
-func (st *study) errorPasses(rest []*program.Node, name string, s *program.Scope, way polarity, fn *program.Function) bool {
-	for _, n := range rest {
-		switch n.Kind {
-		case program.If:
-			switch test := errorTest(n.On, name); {
-			case test == "!=": // if err != nil { … }; with an else, what follows differs
-				return n.Else == nil && st.letsPass(fn, n, n.Then, s, way)
-			case test == "==" && n.Else == nil: // if err == nil && revoked { refuse }
-				refuses := false
-				program.Walk(n.Then, func(n *program.Node) bool {
-					refuses = refuses || n.Kind == program.Return
-					return true
-				})
-				return refuses && (way == passesByFalse || st.passesAfter(fn, n, s))
-			}
-		case program.Return:
-			return false
-		case program.Assign:
-			if n.On != nil && slices.Contains(program.Written(n.On), name) {
-				return false
-			}
-		}
-	}
-	return false
-}
-
-// errorTest is how a condition compares an error with nil: == or !=; "" if it does
-// not, or if it tells errors apart.
-func errorTest(n *program.Node, name string) string {
-	if n == nil || n.Kind != program.Operator || len(n.Args) != 2 {
-		return ""
-	}
-	if n.Text == "&&" {
-		if t := errorTest(n.Args[0], name); t == "==" {
-			return t
-		}
-		return errorTest(n.Args[1], name)
-	}
-	a, b := n.Args[0], n.Args[1]
-	if (n.Text == "==" || n.Text == "!=") && a.Kind == program.Name && a.Text == name && b.Kind == program.Null {
-		return n.Text
-	}
-	return ""
 }
 
 // logoutSwallowsErrors: messages: default, dropped.

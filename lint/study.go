@@ -36,6 +36,7 @@ type study struct {
 	logouts   []*logout
 	guards    map[*program.Function]bool // of which routes say that they stand before handlers
 	refreshes []*chain
+	judges    map[*program.Function]bool // that requests come to, to be refused or not
 	findings  []Finding
 	rule      *Rule // whose look is running
 }
@@ -64,6 +65,9 @@ func (s *site) name() string {
 	}
 	return strings.Join(program.Written(target), ".")
 }
+
+// path is what the source writes, in lower case.
+func (s *site) path() string { return strings.Join(s.written, ".") }
 
 // last is the last name of what is called, in lower case.
 func (s *site) last() string {
