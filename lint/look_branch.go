@@ -111,9 +111,6 @@ func (st *study) caught(fn *program.Function, call, handler *program.Node, s *pr
 	gives := ""
 	if handler.Kind != program.Block {
 		gives = constantOf(&program.Node{Args: []*program.Node{handler}})
-		if handler.Kind == program.Name && handler.Text == "undefined" {
-			gives = "null"
-		}
 	} else {
 		gives = "null"
 		program.Walk(handler, func(n *program.Node) bool {
@@ -125,9 +122,6 @@ func (st *study) caught(fn *program.Function, call, handler *program.Node, s *pr
 				return false
 			case n.Kind == program.Return:
 				gives = constantOf(n)
-				if len(n.Args) == 1 && n.Args[0].Kind == program.Name && n.Args[0].Text == "undefined" {
-					gives = "null"
-				}
 			}
 			return true
 		})
@@ -177,8 +171,11 @@ func (st *study) passesByReturn(fn *program.Function, try *program.Node) bool {
 	if !st.judges[fn] {
 		return false
 	}
-	refuses := false
+	refuses := st.replies(fn) && st.refuses(try.Then, st.program.Scope(fn))
 	program.Walk(try.Then, func(n *program.Node) bool {
+		if n.Kind == program.Call && last(program.Written(n.On)) == "abort" { // of Flask, which throws
+			refuses = true
+		}
 		if n.Kind == program.Throw && len(n.Args) > 0 {
 			names := program.Written(n.Args[0])
 			if n.Args[0].Kind == program.Call {
@@ -191,10 +188,16 @@ func (st *study) passesByReturn(fn *program.Function, try *program.Node) bool {
 	return refuses && !slices.ContainsFunc(st.own[fn], func(x *site) bool { return x.call() && st.find(setPass, x) != nil })
 }
 
+// replies reports that a function has the parameters of an asynchronous hook of
+// Fastify: without an answer of its own, the request passes.
+func (st *study) replies(fn *program.Function) bool {
+	return len(fn.Params) == 2 && fn.Params[1].Name == "reply"
+}
+
 // givesAfter reports that behind a statement a function gives something, and refuses
-// no more; in Python it need not, for a dependency whose answer nobody wants.
+// no more; in Python, and in a hook of Fastify, it need give nothing.
 func (st *study) givesAfter(fn *program.Function, after *program.Node) bool {
-	gives, decided := st.fileOf[fn].Language == program.Python, false
+	gives, decided := st.fileOf[fn].Language == program.Python || st.replies(fn), false
 	st.program.Each(fn, func(n *program.Node, _ *program.Scope) bool {
 		if n.Kind == program.Func || n.Kind == program.Type {
 			return false

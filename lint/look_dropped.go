@@ -65,6 +65,8 @@ func (st *study) errorPasses(rest []*program.Node, name string, s *program.Scope
 		switch n.Kind {
 		case program.If:
 			switch test := errorTest(n.On, name); {
+			case test == "" && st.refusesOn(rest[i:i+1], name, s):
+				return false // if err != nil && !errors.Is(err, sql.ErrNoRows) { refuse }
 			case test == "!=": // if err != nil { … }; with an else, that must be what refuses
 				return (n.Else == nil || st.refuses(n.Else, s)) && st.letsPass(fn, n, n.Then, s, way)
 			case test == "==" && n.Else == nil: // if err == nil && revoked { refuse }
@@ -75,7 +77,7 @@ func (st *study) errorPasses(rest []*program.Node, name string, s *program.Scope
 						return true
 					})
 				}
-				return refuses && !st.refusesLater(rest[i+1:], name, s) && (way == passesByFalse || st.passesAfter(fn, n, s))
+				return refuses && !st.refusesOn(rest[i+1:], name, s) && (way == passesByFalse || st.passesAfter(fn, n, s))
 			}
 		case program.Switch: // switch { case err != nil: … case revoked: refuse }
 			if n.On != nil {
@@ -101,9 +103,9 @@ func (st *study) errorPasses(rest []*program.Node, name string, s *program.Scope
 	return false
 }
 
-// refusesLater reports that some of the statements look at an error, and then refuse:
+// refusesOn reports that some of the statements look at an error, and then refuse:
 // if !errors.Is(err, sql.ErrNoRows) { … }.
-func (st *study) refusesLater(rest []*program.Node, name string, s *program.Scope) bool {
+func (st *study) refusesOn(rest []*program.Node, name string, s *program.Scope) bool {
 	return slices.ContainsFunc(rest, func(n *program.Node) bool {
 		if n.Kind != program.If {
 			return false

@@ -194,7 +194,7 @@ func (st *study) letsPass(fn *program.Function, try, handler *program.Node, s *p
 			case answers[x.last()]:
 				if len(n.Args) > 1 && n.Args[0].Kind == program.Null && constantOf(&program.Node{Args: n.Args[1:2]}) == "false" && way == passesByFalse {
 					passes = true
-				} else if way != passesByFalse && len(n.Args) > 1 && n.Args[0].Kind == program.Null && constantOf(&program.Node{Args: n.Args[1:2]}) == "" && n.Args[1].Text != "undefined" {
+				} else if way != passesByFalse && len(n.Args) > 1 && n.Args[0].Kind == program.Null && constantOf(&program.Node{Args: n.Args[1:2]}) == "" {
 					passes = true // done(null, user)
 				} else {
 					denies = true
@@ -266,6 +266,10 @@ func constantOf(n *program.Node) string {
 		return v.Text
 	case program.Null:
 		return "null"
+	case program.Name:
+		if v.Text == "undefined" {
+			return "null"
+		}
 	}
 	return ""
 }
