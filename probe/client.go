@@ -27,7 +27,7 @@ var (
 	ErrFailedLogins = errors.New("the limit of failed logins is reached (limits.failed_logins of the description)")
 	// ErrForeignHost: a request or a redirect leads to a host that the description
 	// does not name.
-	ErrForeignHost = errors.New("not a host that the description names")
+	ErrForeignHost = errors.New("not a host that the description names, or plain HTTP to one of hosts while no instance uses it")
 )
 
 // A client sends every request of a run, and keeps its limits: named hosts only,

@@ -192,7 +192,7 @@ func (p *parade) make(ctx context.Context, e experiment) {
 	}
 	err := ctx.Err()
 	if err == nil {
-		results, err = e.run(ctx, p.run)
+		results, err = p.try(ctx, e)
 	}
 	if errors.Is(err, errLost) {
 		p.mu.Lock()
@@ -205,10 +205,21 @@ func (p *parade) make(ctx context.Context, e experiment) {
 		err = errors.New("the run was interrupted")
 	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil:
 		err = errors.New("the run was out of time")
-	case err != nil && ctx.Err() == nil:
+	case err != nil:
 		err = errors.New(p.run.secrets.mask(err.Error()))
 	}
 	p.step(e, e.conclude(results, err), true)
+}
+
+// try makes an experiment. A fault of it must not keep the run from undoing what
+// it changed at the target.
+func (p *parade) try(ctx context.Context, e experiment) (results []Result, err error) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			results, err = nil, fmt.Errorf("a fault of the probe itself, please report it: %v", fault)
+		}
+	}()
+	return e.run(ctx, p.run)
 }
 
 func (p *parade) step(e experiment, results []Result, ended bool) {

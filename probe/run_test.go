@@ -143,6 +143,19 @@ func TestWhatWasChangedIsUndone(t *testing.T) {
 	}
 }
 
+// A fault in an experiment costs its verdict, and not the password that it changed.
+func TestAFaultOfTheProbeIsInconclusive(t *testing.T) {
+	r := testRun(t, "http://127.0.0.1:1")
+	p := &parade{run: r, left: 1}
+	p.make(t.Context(), experiment{name: "faulty", checks: []string{"revives"}, run: func(context.Context, *run) ([]Result, error) {
+		var s *session
+		return nil, fmt.Errorf("%s", s.label)
+	}})
+	if len(p.results) != 1 || p.results[0].Verdict != Inconclusive || !strings.Contains(p.results[0].Reason, "fault") {
+		t.Errorf("%+v", p.results)
+	}
+}
+
 // Progress is told of the beginning and the end of each experiment.
 func TestProgressIsTold(t *testing.T) {
 	var mu sync.Mutex

@@ -217,6 +217,11 @@ func TestOnlyNamedHostsAreAllowed(t *testing.T) {
 			t.Errorf("%s: %v", ref, got)
 		}
 	}
+	d.Instances = d.Instances[1:]
+	if u := (&url.URL{Scheme: "http", Host: "auth.example.org", Path: "/token"}); d.Allows(u) {
+		t.Error("a redirect may lead from HTTPS to plain HTTP")
+	}
+	d.Instances = append(d.Instances, "http://127.0.0.1:3000/api")
 	for address, want := range map[string]bool{
 		"127.0.0.1:3000": true, "shop.example.org:443": true, "auth.example.org:443": true, "auth.example.org:80": true, "[::1]:4000": true,
 		"127.0.0.1:80": false, "shop.example.org:80": false, "evil.example.org:443": false, "169.254.169.254:80": false,

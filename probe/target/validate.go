@@ -430,21 +430,27 @@ func depth(value any) int {
 
 // Allows reports whether a request may go to u: to the scheme, host and port of an
 // instance, or to a host of Hosts, there on the port that the description names
-// or, where it names none, on that of http or https. WebSockets count as the HTTP
-// that they begin with.
+// or, where it names none, on that of http or https. Hosts are reached over plain
+// HTTP only if an instance is: otherwise a redirect could bring a password out of
+// TLS. WebSockets count as the HTTP that they begin with.
 func (t *Target) Allows(u *url.URL) bool {
 	scheme := map[string]string{"http": "http", "https": "https", "ws": "http", "wss": "https"}[u.Scheme]
 	if scheme == "" || u.User != nil {
 		return false
 	}
 	host := address(scheme, u)
+	spoken := scheme == "https"
 	for _, instance := range t.Instances {
 		i, err := url.Parse(instance)
-		if err == nil && i.Scheme == scheme && address(scheme, i) == host {
+		if err != nil || i.Scheme != scheme {
+			continue
+		}
+		if address(scheme, i) == host {
 			return true
 		}
+		spoken = true
 	}
-	return slices.ContainsFunc(t.Hosts, func(h string) bool {
+	return spoken && slices.ContainsFunc(t.Hosts, func(h string) bool {
 		named, err := url.Parse(scheme + "://" + h)
 		return err == nil && address(scheme, named) == host
 	})
