@@ -147,21 +147,16 @@ func (o *observation) incomplete(check, subject string) Result {
 // spared sees that a session that was not to end lives on. A refusal counts if a
 // new session of the same user is taken.
 func (r *run) spared(ctx context.Context, check string, l *life, ending *answer) (Result, error) {
-	for n := 0; n <= again; n++ {
-		a, err := r.once(ctx, l)
-		if err != nil {
-			return Result{}, err
-		}
-		if proves(a) != Unclear {
-			break
-		}
-		if err := r.options.Sleep(ctx, pause); err != nil {
-			return Result{}, err
-		}
+	last, refused, err := r.insist(ctx, func() (*answer, error) { return r.once(ctx, l) })
+	if err != nil {
+		return Result{}, err
 	}
-	last := l.answers[len(l.answers)-1]
 	out := r.result(check, "", Pass, "another user's session lives on", l.before, ending, last)
 	switch proves(last) {
+	case Alive:
+		if refused > 0 {
+			out = r.result(check, "", Inconclusive, "another user's session: "+refusedAndTaken, l.before, ending, last)
+		}
 	case Dead:
 		out = r.result(check, "", Finding, fmt.Sprintf("another user's session was refused after it (%d), and a new one of that user is taken", last.status), l.before, ending, last, last.backing)
 	case Unclear:

@@ -82,18 +82,51 @@ func (r *run) stillIn(ctx context.Context, check string, s *session, before, log
 		subject = "a session of another user"
 	}
 	delete(r.keeper.sessions, s.user)
-	after := r.ask(ctx, "control after", r.together(s), r.routes[0])
-	r.confirm(ctx, r.routes[0], s.user, after)
-	if err := fatal(ctx, after.err); err != nil {
+	after, refused, err := r.insist(ctx, func() (*answer, error) {
+		a := r.ask(ctx, "control after", r.together(s), r.routes[0])
+		r.confirm(ctx, r.routes[0], s.user, a)
+		return a, fatal(ctx, a.err)
+	})
+	if err != nil {
 		return Result{}, err
 	}
 	switch proves(after) {
 	case Alive:
+		if refused > 0 {
+			return r.result(check, subject, Inconclusive, refusedAndTaken, before, logout, after), nil
+		}
 		return r.result(check, subject, Pass, "it lives on", logout, after), nil
 	case Dead:
 		return r.result(check, subject, Finding, fmt.Sprintf("it was refused (%d) after the logout, and a new login was not", after.status), before, logout, after, after.backing), nil
 	}
 	return r.result(check, subject, Inconclusive, "the answer after the logout proves nothing: "+after.note, logout, after), nil
+}
+
+// refusedAndTaken is why a refusal of a session that was not to end is no finding.
+const refusedAndTaken = "it was refused, and taken again afterwards: the target refuses by chance"
+
+// insist asks with a session that was not to end until it is taken, a few times: one
+// that has ended is refused every time, where a target that fails now and then is
+// not believed at the first. It returns the last answer, and how many were proven
+// refusals; a single one of those does not count.
+func (r *run) insist(ctx context.Context, ask func() (*answer, error)) (last *answer, refused int, err error) {
+	for n := 0; n <= again; n++ {
+		if n > 0 {
+			if err = r.options.Sleep(ctx, pause); err != nil {
+				return last, refused, err
+			}
+		}
+		if last, err = ask(); err != nil || proves(last) == Alive {
+			return last, refused, err
+		}
+		if proves(last) == Dead {
+			refused++
+		}
+	}
+	if proves(last) == Dead && refused < 2 {
+		last.backed, last.note = false, "refused once, and without an answer before"
+	}
+	return last, refused, nil
 }
 
 // remember notes what an ordinary logout leaves alive, so that experiments with
