@@ -29,6 +29,9 @@ type Plant struct {
 	May, Notes []string
 	// Patient says that it takes the time until a token expires to see it.
 	Patient bool
+	// Slow says that make test does without it: another plant of the same flaw, or of
+	// the same shape, is there.
+	Slow bool
 	// Shows proves the flaw by hand: it reports whether it is there.
 	Shows func(testing.TB, *Notes) bool
 }
@@ -91,7 +94,7 @@ func logouts() []Plant {
 			Name: "cookie-session-alive", Sound: cookies, Flaw: forgets,
 			Finds: []string{"cookie-alive-after-logout"}, Shows: ended,
 		}, {
-			Name: "cookies-of-tokens-alive", Sound: Options{Jar: true}, Parts: []string{"refresh"}, Flaw: forgets,
+			Name: "cookies-of-tokens-alive", Slow: true, Sound: Options{Jar: true}, Parts: []string{"refresh"}, Flaw: forgets,
 			Finds: []string{"cookie-alive-after-logout", "refresh-token-alive-after-logout", "session-alive-after-logout"},
 			Shows: func(t testing.TB, a *Notes) bool { return ended(t, a) && renews(t, a) },
 		}, {
@@ -99,17 +102,17 @@ func logouts() []Plant {
 			Finds: []string{"refresh-token-alive-after-logout"},
 			Shows: func(t testing.TB, a *Notes) bool { return !ended(t, a) && renews(t, a) },
 		}, {
-			Name: "one-session-a-user", Sound: Options{Single: true}, Flaw: forgets,
+			Name: "one-session-a-user", Slow: true, Sound: Options{Single: true}, Flaw: forgets,
 			Finds: []string{"access-token-alive-after-logout"}, Shows: ended,
 		}, {
-			Name: "refusals-that-say-404", Sound: Options{Answers: Answers{Status: http.StatusNotFound}}, Flaw: forgets,
+			Name: "refusals-that-say-404", Slow: true, Sound: Options{Answers: Answers{Status: http.StatusNotFound}}, Flaw: forgets,
 			Finds: []string{"access-token-alive-after-logout"}, Shows: ended,
 		}, {
-			Name: "refresh-with-grace", Sound: Options{Grace: 3 * time.Second}, Parts: []string{"refresh"}, Flaw: forgets,
+			Name: "refresh-with-grace", Slow: true, Sound: Options{Grace: 3 * time.Second}, Parts: []string{"refresh"}, Flaw: forgets,
 			Finds: []string{"access-token-alive-after-logout", "refresh-token-alive-after-logout"},
 			Shows: func(t testing.TB, a *Notes) bool { return ended(t, a) && renews(t, a) },
 		}, {
-			Name: "logout-that-takes-effect-later", Flaw: func(o *Options) { o.EndsLater = 400 * time.Millisecond },
+			Name: "logout-that-takes-effect-later", Slow: true, Flaw: func(o *Options) { o.EndsLater = 400 * time.Millisecond },
 			Finds: []string{"death-is-late"}, May: []string{"request-in-flight"},
 			Shows: func(t testing.TB, a *Notes) bool {
 				v := a.Login(t, "ada")
@@ -122,19 +125,19 @@ func logouts() []Plant {
 			Name: "form-session-alive", Sound: Options{Form: true}, Flaw: forgets,
 			Finds: []string{"cookie-alive-after-logout", "session-alive-after-logout"}, Shows: ended,
 		}, {
-			Name: "empty-answers", Sound: Options{Answers: Answers{Empty: true}}, Flaw: forgets,
+			Name: "empty-answers", Slow: true, Sound: Options{Answers: Answers{Empty: true}}, Flaw: forgets,
 			Finds: []string{"access-token-alive-after-logout"}, Shows: ended,
 		}, {
-			Name: "polite-refusals", Sound: Options{Answers: Answers{Polite: true}}, Flaw: forgets,
+			Name: "polite-refusals", Slow: true, Sound: Options{Answers: Answers{Polite: true}}, Flaw: forgets,
 			Finds: []string{"access-token-alive-after-logout"}, Shows: ended,
 		}, {
 			Name: "blank-refusals", Sound: Options{Answers: Answers{Blank: true}}, Flaw: forgets,
 			Finds: []string{"access-token-alive-after-logout"}, Shows: ended,
 		}, {
-			Name: "refusals-that-redirect", Sound: Options{Cookies: true, Answers: Answers{Door: true}}, Flaw: forgets,
+			Name: "refusals-that-redirect", Slow: true, Sound: Options{Cookies: true, Answers: Answers{Door: true}}, Flaw: forgets,
 			Finds: []string{"cookie-alive-after-logout"}, Shows: ended,
 		}, {
-			Name: "drifting-answers", Sound: Options{Answers: Answers{Drift: true}}, Flaw: forgets,
+			Name: "drifting-answers", Slow: true, Sound: Options{Answers: Answers{Drift: true}}, Flaw: forgets,
 			Finds: []string{"access-token-alive-after-logout"}, Shows: ended,
 		}, {
 			Name: "drifting-polite-answers", Sound: Options{Answers: Answers{Drift: true, Polite: true}}, Flaw: forgets,
@@ -238,7 +241,7 @@ func blocklists() []Plant {
 				return v.In(t)
 			},
 		}, {
-			Name: "blocklist-keyed-by-strict-text", Sound: Options{Strict: true, Blocklist: &Blocklist{}},
+			Name: "blocklist-keyed-by-strict-text", Slow: true, Sound: Options{Strict: true, Blocklist: &Blocklist{}},
 			Flaw:  func(o *Options) { o.Blocklist = &Blocklist{ByText: true} },
 			Finds: []string{"token-variant-alive-after-logout"},
 			Shows: func(t testing.TB, a *Notes) bool {
@@ -252,7 +255,7 @@ func blocklists() []Plant {
 				return twin.In(t)
 			},
 		}, {
-			Name: "blocklist-keyed-by-header", Sound: Options{Strict: true, Blocklist: &Blocklist{}},
+			Name: "blocklist-keyed-by-header", Slow: true, Sound: Options{Strict: true, Blocklist: &Blocklist{}},
 			Flaw:  func(o *Options) { o.Blocklist = &Blocklist{ByHeader: true} },
 			Finds: []string{"token-variant-alive-after-logout"},
 			Shows: func(t testing.TB, a *Notes) bool {
@@ -273,7 +276,7 @@ func blocklists() []Plant {
 				return before && v.In(t) && !ended(t, a)
 			},
 		}, {
-			Name: "verdict-cache-of-a-moment", Flaw: func(o *Options) { o.VerdictCache = 700 * time.Millisecond },
+			Name: "verdict-cache-of-a-moment", Slow: true, Flaw: func(o *Options) { o.VerdictCache = 700 * time.Millisecond },
 			Finds: []string{"death-is-late"}, May: []string{"request-in-flight"},
 			Shows: func(t testing.TB, a *Notes) bool {
 				v := a.Login(t, "ada")
