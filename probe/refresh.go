@@ -162,23 +162,40 @@ func (r *run) confirmRefresh(ctx context.Context, instance string, user int, ref
 }
 
 // liveRefresh refreshes the session that is kept for it, or a new one if that is
-// refused. Nil if no new tokens could be had. Its caller holds the refresher.
+// refused. Nil if no new tokens could be had. Its caller holds the refresher. Where
+// a user has one session at a time it is the keeper's: a second one would end it.
 func (r *run) liveRefresh(ctx context.Context, user int, instance string) *answer {
+	if !r.single {
+		return refreshKept(ctx, r, r.refresher.sessions, instance, user, instance)
+	}
+	if r.keeper.latch.lock(ctx) != nil {
+		return nil
+	}
+	defer r.keeper.latch.unlock()
+	return refreshKept(ctx, r, r.keeper.sessions, user, user, instance)
+}
+
+// refreshKept is liveRefresh for the session that stands under a key. Others may be
+// asking with the keeper's: a copy of that is refreshed, and takes its place.
+func refreshKept[K comparable](ctx context.Context, r *run, sessions map[K]*session, key K, user int, instance string) *answer {
 	for range 2 {
-		s := r.refresher.sessions[instance]
+		s := sessions[key]
 		if s == nil {
 			var err error
 			if s, err = r.login(ctx, user, instance); err != nil {
 				return nil
 			}
-			r.refresher.sessions[instance] = s
 		}
 		held := s.copied()
+		if r.single {
+			s, held = held, s
+		}
+		sessions[key] = s
 		if a, err := r.refresh(ctx, liveControl, s, instance); err == nil && r.gives(ctx, held, s, instance, a) {
 			a.class = Alive
 			return a
 		}
-		delete(r.refresher.sessions, instance) // it may have expired
+		delete(sessions, key) // it may have expired
 	}
 	return nil
 }

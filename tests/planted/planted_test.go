@@ -146,7 +146,7 @@ func goTest(t *testing.T, b bug, overlay string) (string, error) {
 	cmd.Dir = root
 	// What is not Go does not pass through the go command: tests that build it read
 	// the overlay themselves.
-	cmd.Env = append(os.Environ(), "RESCIND_PLANTED="+overlay)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "RESCIND_PLANTED="+overlay)
 	out, err := cmd.CombinedOutput()
 	if strings.Contains(string(out), "no tests to run") {
 		t.Fatalf("%s has no test %s", b.pkg, b.tests)

@@ -61,7 +61,7 @@ func TestTheSameTestsPassOnEveryStore(t *testing.T) {
 					}
 					cmd := exec.Command("go", "test", "-count=1", "-run", run, "-skip", which.but, pkg)
 					cmd.Dir = "../.."
-					cmd.Env = append(os.Environ(), "RESCIND_TEST_STORE="+start(t))
+					cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "RESCIND_TEST_STORE="+start(t))
 					if text, err := cmd.CombinedOutput(); err != nil {
 						t.Errorf("%v\n%s", err, text)
 					}
