@@ -157,42 +157,28 @@ func (p *pattern) matches(module string, names []string) bool {
 	return sequence(p.names, names)
 }
 
-// sequence is glob for names.
+// sequence matches names with ** for any of them.
 func sequence(pattern, names []string) bool {
-	star, mark := -1, 0
-	i, j := 0, 0
-	for j < len(names) {
-		switch {
-		case i < len(pattern) && pattern[i] == "**":
-			star, mark = i, j
-			i++
-		case i < len(pattern) && glob(pattern[i], names[j]):
-			i++
-			j++
-		case star >= 0:
-			mark++
-			i, j = star+1, mark
-		default:
-			return false
-		}
-	}
-	for i < len(pattern) && pattern[i] == "**" {
-		i++
-	}
-	return i == len(pattern)
+	return wild(len(pattern), len(names), func(i int) bool { return pattern[i] == "**" }, func(i, j int) bool { return glob(pattern[i], names[j]) })
 }
 
-// glob matches with * for any text. It takes time in proportion to the product of
-// the lengths at most.
+// glob matches with * for any text.
 func glob(pattern, s string) bool {
+	return wild(len(pattern), len(s), func(i int) bool { return pattern[i] == '*' }, func(i, j int) bool { return pattern[i] == s[j] })
+}
+
+// wild matches a pattern of m parts with n others: several says whether a part stands
+// for any number of them, same whether it stands for one. It takes time in
+// proportion to the product of m and n at most.
+func wild(m, n int, several func(i int) bool, same func(i, j int) bool) bool {
 	star, mark := -1, 0
 	i, j := 0, 0
-	for j < len(s) {
+	for j < n {
 		switch {
-		case i < len(pattern) && pattern[i] == '*':
+		case i < m && several(i):
 			star, mark = i, j
 			i++
-		case i < len(pattern) && pattern[i] == s[j]:
+		case i < m && same(i, j):
 			i++
 			j++
 		case star >= 0:
@@ -202,10 +188,10 @@ func glob(pattern, s string) bool {
 			return false
 		}
 	}
-	for i < len(pattern) && pattern[i] == '*' {
+	for i < m && several(i) {
 		i++
 	}
-	return i == len(pattern)
+	return i == m
 }
 
 // matches reports whether a call, or what an assignment writes to, is an entry's.
