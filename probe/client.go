@@ -62,6 +62,9 @@ type request struct {
 	url      *url.URL
 	header   http.Header
 	body     []byte
+	// whole says that an interruption of the run does not break the request off once
+	// it is begun: what its answer holds has to be ended.
+	whole bool
 	// shell is the same request with variables of the shell in the place of its
 	// secrets, for the curl command. Nil if it holds none.
 	shell *shellForm
@@ -147,6 +150,11 @@ func (c *client) do(ctx context.Context, q request) *answer {
 		return a
 	}
 	defer release()
+	if q.whole {
+		var end context.CancelFunc
+		ctx, end = outlasting(ctx, grace)
+		defer end()
+	}
 	req, err := http.NewRequestWithContext(ctx, q.method, q.url.String(), bytes.NewReader(q.body))
 	if err != nil {
 		a.err = err
@@ -181,6 +189,25 @@ func (c *client) do(ctx context.Context, q request) *answer {
 		a.err = err
 	}
 	return a
+}
+
+// grace is how long a request that is not broken off may outlast the run.
+const grace = 5 * time.Second
+
+// outlasting is a context that ends a time after its parent, or with end.
+func outlasting(parent context.Context, by time.Duration) (_ context.Context, end context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(parent))
+	stop := context.AfterFunc(parent, func() {
+		select {
+		case <-ctx.Done():
+		case <-time.After(by):
+			cancel()
+		}
+	})
+	return ctx, func() {
+		stop()
+		cancel()
+	}
 }
 
 // userAgent is how the probe names itself, so that whoever reads the logs of a

@@ -3,6 +3,7 @@ package probe
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -102,6 +103,50 @@ func TestARunThatIsBrokenOffCleansUp(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Whatever a login or a refresh under way brings when the run is broken off is
+// ended too.
+func TestAnInterruptionLosesNoSession(t *testing.T) {
+	const takes = 300 * time.Millisecond
+	lost := 0
+	for after := takes / 2; after < 20*takes; after += takes / 3 {
+		l := newLab(labFlaws{disturb: func(l *lab, w http.ResponseWriter, q *http.Request) bool {
+			answer := httptest.NewRecorder()
+			switch q.URL.Path {
+			case "/login":
+				l.login(answer, q)
+			case "/refresh":
+				l.refresh(answer, q)
+			default:
+				return false
+			}
+			time.Sleep(takes)
+			maps.Copy(w.Header(), answer.Header())
+			w.WriteHeader(answer.Code)
+			if _, err := w.Write(answer.Body.Bytes()); err != nil {
+				lost++
+			}
+			return true
+		}})
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), after)
+			defer cancel()
+			r := l.probeHere(t, ctx, Options{Only: mine})
+			time.Sleep(takes) // of an answer that nobody waits for
+			if took := r.Ended.Sub(r.Started); took > after+takes+time.Second {
+				t.Errorf("interrupted after %s, it took %s", after, took)
+			}
+			for id, s := range l.sessions {
+				if s.ended.IsZero() {
+					t.Errorf("interrupted after %s: %s of %s is still logged in", after, id, s.user)
+				}
+			}
+		})
+	}
+	if lost > 0 {
+		t.Errorf("%d answers were not read", lost)
+	}
 }
 
 // At the end of any run nothing is left logged in.

@@ -82,6 +82,11 @@ func (r *run) loginWith(ctx context.Context, user int, instance string, vars tar
 		vars: vars, jar: &jar{instances: r.instanceHosts()},
 	}
 	a, err := r.perform(ctx, "login", s, r.target.Login, instance, target.CarryCookies)
+	if ctx.Err() != nil && len(r.artefacts(s)) > 0 {
+		// Interrupted between two steps or redirects, it may have made a session.
+		r.opened(s)
+		return nil, ctx.Err()
+	}
 	if err != nil {
 		if errors.Is(err, errRefused) && (a == nil || a.status < 500) && !errors.As(err, new(*limitedError)) {
 			r.failed.Add(1)
@@ -92,10 +97,15 @@ func (r *run) loginWith(ctx context.Context, user int, instance string, vars tar
 	if len(r.artefacts(s)) == 0 {
 		return nil, fmt.Errorf("login of %s: %w: no token was found in the answer, and no cookie", r.userName(user), errRefused)
 	}
-	r.mu.Lock()
-	r.open = append(r.open, s)
-	r.mu.Unlock()
+	r.opened(s)
 	return s, nil
+}
+
+// opened has a session logged out at the end of the run.
+func (r *run) opened(s *session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.open = append(r.open, s)
 }
 
 // limitedError says that the target limits how often something may be done, and how
@@ -151,6 +161,7 @@ func (r *run) perform(ctx context.Context, role string, s *session, steps target
 		if err != nil {
 			return last, err
 		}
+		q.whole = carry == target.CarryCookies // a login or a refresh
 		if last, err = r.step(ctx, s, step, q); err != nil {
 			return last, err
 		}
@@ -205,7 +216,7 @@ func (r *run) step(ctx context.Context, s *session, step *target.Request, q requ
 		if redirects == maxRedirects {
 			return a, fmt.Errorf("%w: %s redirects more than %d times", errRefused, step, maxRedirects)
 		}
-		q = request{role: q.role + " (redirect)", session: q.session, artefact: q.artefact, method: http.MethodGet, url: to, header: http.Header{}}
+		q = request{role: q.role + " (redirect)", session: q.session, artefact: q.artefact, method: http.MethodGet, url: to, header: http.Header{}, whole: q.whole}
 		if cookies := s.jar.of(to, r.options.Now()); len(cookies) > 0 {
 			q.header.Set("Cookie", cookieHeader(cookies, func(c cookie) string { return c.value }))
 		}
