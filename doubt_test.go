@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/rescind/rescind"
@@ -27,29 +28,31 @@ func (h held) Config(ctx context.Context) (rescind.StoreConfig, error) {
 // TestNobodyPassesWhileTheStoreIsCompared: law 1. After an outage the store is
 // compared with what it said before; who comes meanwhile waits for that.
 func TestNobodyPassesWhileTheStoreIsCompared(t *testing.T) {
-	ctx := context.Background()
-	var a rescind.Grant
-	w, now, past := newSwitching(t, func(w *world) { a = w.login("alice", "app") })
-	w.logout(a)
-	now.Store = cut{now.Store}
-	if err := w.check(a.AccessToken); !errors.Is(err, rescind.ErrUnavailable) {
-		t.Fatalf("outage: %v", err)
-	}
-	slow := held{past, make(chan struct{}), make(chan struct{})}
-	now.Store = slow
-	first := make(chan error, 1)
-	go func() { first <- w.check(a.AccessToken) }()
-	<-slow.reading
-	bounded, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
-	defer cancel()
-	if _, err := w.Check(bounded, a.AccessToken.Reveal(), rescind.Want{}); !errors.Is(err, rescind.ErrUnavailable) {
-		t.Errorf("while the store is compared: %v", err)
-	}
-	close(slow.release)
-	if err := <-first; !errors.Is(err, rescind.ErrInactive) {
-		t.Errorf("once it has been: %v", err)
-	}
-	w.dead("app", a)
+	synctest.Test(t, func(t *testing.T) {
+		ctx := context.Background()
+		var a rescind.Grant
+		w, now, past := newSwitching(t, func(w *world) { a = w.login("alice", "app") })
+		w.logout(a)
+		now.Store = cut{now.Store}
+		if err := w.check(a.AccessToken); !errors.Is(err, rescind.ErrUnavailable) {
+			t.Fatalf("outage: %v", err)
+		}
+		slow := held{past, make(chan struct{}, 1), make(chan struct{})}
+		now.Store = slow
+		first := make(chan error, 1)
+		go func() { first <- w.check(a.AccessToken) }()
+		<-slow.reading
+		bounded, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+		defer cancel()
+		if _, err := w.Check(bounded, a.AccessToken.Reveal(), rescind.Want{}); !errors.Is(err, rescind.ErrUnavailable) {
+			t.Errorf("while the store is compared: %v", err)
+		}
+		close(slow.release)
+		if err := <-first; !errors.Is(err, rescind.ErrInactive) {
+			t.Errorf("once it has been: %v", err)
+		}
+		w.dead("app", a)
+	})
 }
 
 // slowly is a Witness that writes slowly: what is remembered has been read.
@@ -69,35 +72,37 @@ func (m *slowly) Remember(t rescind.Testimony) error {
 
 // TestAComparisonBegunBeforeAnOutageSaysNothingOfWhatCameBack: law 1.
 func TestAComparisonBegunBeforeAnOutageSaysNothingOfWhatCameBack(t *testing.T) {
-	var a rescind.Grant
-	kept := new(slowly)
-	w, now, past := newSwitching(t, func(w *world) {
-		w.conf.Witness = kept
-		a = w.login("alice", "app")
+	synctest.Test(t, func(t *testing.T) {
+		var a rescind.Grant
+		kept := new(slowly)
+		w, now, past := newSwitching(t, func(w *world) {
+			w.conf.Witness = kept
+			a = w.login("alice", "app")
+		})
+		w.logout(a)
+		kept.writing, kept.release = make(chan struct{}), make(chan struct{})
+		writing, upkeep := kept.writing, make(chan error, 1)
+		go func() {
+			_, err := w.Upkeep(context.Background())
+			upkeep <- err
+		}()
+		<-writing // all of it has been read by now
+		now.Store = cut{now.Store}
+		if err := w.check(a.AccessToken); !errors.Is(err, rescind.ErrUnavailable) {
+			t.Fatalf("outage: %v", err)
+		}
+		now.Store = past
+		checked := make(chan error, 1)
+		go func() { checked <- w.check(a.AccessToken) }()
+		synctest.Wait() // it has joined the comparison that is under way
+		close(kept.release)
+		if err := <-checked; !errors.Is(err, rescind.ErrInactive) {
+			t.Errorf("a revoked token, after the outage: %v", err)
+		}
+		if err := <-upkeep; err != nil && !errors.Is(err, rescind.ErrUnavailable) {
+			t.Error(err)
+		}
 	})
-	w.logout(a)
-	kept.writing, kept.release = make(chan struct{}), make(chan struct{})
-	writing, upkeep := kept.writing, make(chan error, 1)
-	go func() {
-		_, err := w.Upkeep(context.Background())
-		upkeep <- err
-	}()
-	<-writing // all of it has been read by now
-	now.Store = cut{now.Store}
-	if err := w.check(a.AccessToken); !errors.Is(err, rescind.ErrUnavailable) {
-		t.Fatalf("outage: %v", err)
-	}
-	now.Store = past
-	checked := make(chan error, 1)
-	go func() { checked <- w.check(a.AccessToken) }()
-	time.Sleep(20 * time.Millisecond) // it joins the comparison that is under way
-	close(kept.release)
-	if err := <-checked; !errors.Is(err, rescind.ErrInactive) {
-		t.Errorf("a revoked token, after the outage: %v", err)
-	}
-	if err := <-upkeep; err != nil && !errors.Is(err, rescind.ErrUnavailable) {
-		t.Error(err)
-	}
 }
 
 // TestAnEpochThatWasLeftIsKnownToNewNodes: the same old copy is restored twice, and

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/rescind/rescind"
@@ -110,52 +111,54 @@ func TestFailedStoreIsNeitherYesNorBad(t *testing.T) {
 
 // TestUnavailableStoreAnswersNothing has every call of every method fail.
 func TestUnavailableStoreAnswersNothing(t *testing.T) {
-	ctx := context.Background()
-	w, f := faultyWorld(t)
-	g := w.login("alice", "app")
-	app := &rescind.Client{ID: "app"}
-	for _, fault := range []storetest.Fault{storetest.FailBefore, storetest.FailAfter, storetest.Hang} {
-		f.Follow(func(string, int) storetest.Fault { return fault })
-		for name, do := range map[string]func(context.Context) error{
-			"check": func(ctx context.Context) error {
-				_, err := w.Check(ctx, g.AccessToken.Reveal(), rescind.Want{})
-				return err
-			},
-			"refresh": func(ctx context.Context) error {
-				_, err := w.Refresh(ctx, rescind.Refresh{Token: g.RefreshToken.Reveal()})
-				return err
-			},
-			"introspect": func(ctx context.Context) error {
-				_, err := w.Introspect(ctx, app, g.AccessToken.Reveal(), true)
-				return err
-			},
-			"introspect refresh": func(ctx context.Context) error {
-				_, err := w.Introspect(ctx, app, g.RefreshToken.Reveal(), true)
-				return err
-			},
-			"login":  func(ctx context.Context) error { _, err := w.Issue(ctx, rescind.Login{Subject: "x"}); return err },
-			"logout": func(ctx context.Context) error { _, err := w.Logout(ctx, g.AccessToken.Reveal(), false); return err },
-			"revoke": func(ctx context.Context) error {
-				_, err := w.Revoke(ctx, rescind.Revocation{Selector: rescind.Selector{Subject: "x"}})
-				return err
-			},
-			"authenticate": func(ctx context.Context) error { _, err := w.Authenticate(ctx, "app", "x"); return err },
-			"ready":        w.Ready,
-		} {
-			if fault == storetest.Hang && (name == "logout" || name == "revoke") {
-				continue // they go on for longer than this test has time
+	synctest.Test(t, func(t *testing.T) {
+		ctx := context.Background()
+		w, f := faultyWorld(t)
+		g := w.login("alice", "app")
+		app := &rescind.Client{ID: "app"}
+		for _, fault := range []storetest.Fault{storetest.FailBefore, storetest.FailAfter, storetest.Hang} {
+			f.Follow(func(string, int) storetest.Fault { return fault })
+			for name, do := range map[string]func(context.Context) error{
+				"check": func(ctx context.Context) error {
+					_, err := w.Check(ctx, g.AccessToken.Reveal(), rescind.Want{})
+					return err
+				},
+				"refresh": func(ctx context.Context) error {
+					_, err := w.Refresh(ctx, rescind.Refresh{Token: g.RefreshToken.Reveal()})
+					return err
+				},
+				"introspect": func(ctx context.Context) error {
+					_, err := w.Introspect(ctx, app, g.AccessToken.Reveal(), true)
+					return err
+				},
+				"introspect refresh": func(ctx context.Context) error {
+					_, err := w.Introspect(ctx, app, g.RefreshToken.Reveal(), true)
+					return err
+				},
+				"login":  func(ctx context.Context) error { _, err := w.Issue(ctx, rescind.Login{Subject: "x"}); return err },
+				"logout": func(ctx context.Context) error { _, err := w.Logout(ctx, g.AccessToken.Reveal(), false); return err },
+				"revoke": func(ctx context.Context) error {
+					_, err := w.Revoke(ctx, rescind.Revocation{Selector: rescind.Selector{Subject: "x"}})
+					return err
+				},
+				"authenticate": func(ctx context.Context) error { _, err := w.Authenticate(ctx, "app", "x"); return err },
+				"ready":        w.Ready,
+			} {
+				if fault == storetest.Hang && (name == "logout" || name == "revoke") {
+					continue // they go on for longer than this test has time
+				}
+				bounded, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+				if err := do(bounded); !errors.Is(err, rescind.ErrUnavailable) || errors.Is(err, rescind.ErrInactive) {
+					t.Errorf("%s with fault %d: %v", name, fault, err)
+				}
+				cancel()
 			}
-			bounded, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
-			if err := do(bounded); !errors.Is(err, rescind.ErrUnavailable) || errors.Is(err, rescind.ErrInactive) {
-				t.Errorf("%s with fault %d: %v", name, fault, err)
-			}
-			cancel()
 		}
-	}
-	f.Follow(nil)
-	_ = w.check(g.AccessToken) // either answer is right: a revocation may have landed
-	g = w.login("alice", "app")
-	w.alive(g.AccessToken)
+		f.Follow(nil)
+		_ = w.check(g.AccessToken) // either answer is right: a revocation may have landed
+		g = w.login("alice", "app")
+		w.alive(g.AccessToken)
+	})
 }
 
 // TestLostActivityIsNotAnOutage: the token is known to be good, only the note

@@ -72,7 +72,7 @@ func newWorld(t testing.TB, change ...func(*rescind.Config)) *world {
 
 func (w *world) open() {
 	w.t.Helper()
-	s, err := pebblestore.Open("data", pebblestore.Options{FS: w.fs, Now: w.clock.Now})
+	s, err := pebblestore.Open("data", pebblestore.Options{FS: w.fs, Now: w.clock.Now, Timeout: time.Minute})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -170,7 +170,7 @@ func newSwitching(t *testing.T, before func(w *world)) (w *world, now *switching
 	t.Helper()
 	w = newWorld(t)
 	before(w)
-	past, err := pebblestore.Open("data", pebblestore.Options{FS: w.snapshot(), Now: w.clock.Now})
+	past, err := pebblestore.Open("data", pebblestore.Options{FS: w.snapshot(), Now: w.clock.Now, Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
@@ -104,7 +103,7 @@ func TestWhatWasRevokedSinceABackupStaysDead(t *testing.T) {
 	var some atomic.Int64
 	some.Store(100)
 	inject, taken := crashes(disk, w, &some, 60)
-	c, err := Open(testDir, Options{FS: errorfs.Wrap(disk, inject), CacheSize: 1 << 20, Timeout: 5 * time.Second})
+	c, err := Open(testDir, Options{FS: errorfs.Wrap(disk, inject), CacheSize: 1 << 20, Timeout: patience})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +114,7 @@ func TestWhatWasRevokedSinceABackupStaysDead(t *testing.T) {
 
 	// Whenever the opening was cut short, the next one does it again.
 	for _, crash := range taken() {
-		c, err := Open(testDir, Options{FS: crash.fs, CacheSize: 1 << 20, Timeout: 5 * time.Second})
+		c, err := Open(testDir, Options{FS: crash.fs, CacheSize: 1 << 20, Timeout: patience})
 		if err != nil {
 			t.Fatalf("%s: %v", crash.at, err)
 		}
@@ -232,7 +231,7 @@ func TestHalfABackupIsRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if s, err := Open(testDir, Options{FS: half}); err == nil {
+		if s, err := Open(testDir, Options{FS: half, Timeout: patience}); err == nil {
 			list, lerr := s.List(context.Background(), rescind.ListQuery{Limit: 10})
 			if lerr != nil || len(list.Sessions) == 0 {
 				t.Errorf("opened with %v alone: %v", names[:n], lerr)

@@ -34,7 +34,7 @@ func TestDamageInTheFirstLogIsNoticed(t *testing.T) {
 	if spoilt != 1 {
 		t.Fatalf("%d of %v are long enough to be spoilt, want 1", spoilt, names)
 	}
-	if s, err := Open(testDir, Options{FS: crashed}); err == nil {
+	if s, err := Open(testDir, Options{FS: crashed, Timeout: patience}); err == nil {
 		_ = s.Close()
 		t.Fatal("a log with a hole is opened as if it ended there")
 	} else if !strings.Contains(err.Error(), errDamaged.Error()) {

@@ -15,9 +15,13 @@ import (
 // testDir is the store's folder in file systems that live in memory.
 const testDir = "ledger"
 
+// patience is the time-out of stores here that are not tested for it: no machine is
+// so busy, and nobody waits for it.
+const patience = time.Minute
+
 func openOn(t testing.TB, fs vfs.FS) *Store {
 	t.Helper()
-	s, err := Open(testDir, Options{FS: fs, CacheSize: 1 << 20, Timeout: 5 * time.Second})
+	s, err := Open(testDir, Options{FS: fs, CacheSize: 1 << 20, Timeout: patience})
 	if err != nil {
 		t.Fatalf("Open: %v", err)
 	}

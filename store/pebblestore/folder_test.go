@@ -41,7 +41,7 @@ func contents(t testing.TB, dir string) string {
 func mustRefuse(t *testing.T, dir string, words ...string) {
 	t.Helper()
 	before := contents(t, dir)
-	s, err := Open(dir, Options{})
+	s, err := Open(dir, Options{Timeout: patience})
 	if err == nil {
 		err = s.Close()
 		t.Fatalf("opened %s (closed: %v), want an error with %q", dir, err, words)
@@ -64,14 +64,14 @@ func write(t testing.TB, path, text string) {
 }
 
 func TestOpenNeedsAFolder(t *testing.T) {
-	if _, err := Open("", Options{}); !errors.Is(err, rescind.ErrInvalid) {
+	if _, err := Open("", Options{Timeout: patience}); !errors.Is(err, rescind.ErrInvalid) {
 		t.Fatalf("want ErrInvalid, got %v", err)
 	}
 }
 
 func TestOpenMakesAFolderForItsOwnerOnly(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a", "b")
-	s, err := Open(dir, Options{})
+	s, err := Open(dir, Options{Timeout: patience})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,14 +90,14 @@ func TestAForeignFolderIsLeftAlone(t *testing.T) {
 	write(t, filepath.Join(dir, "letter.txt"), "Dear")
 	mustRefuse(t, dir, "not a store of Rescind")
 	file := filepath.Join(dir, "letter.txt")
-	if _, err := Open(file, Options{}); err == nil {
+	if _, err := Open(file, Options{Timeout: patience}); err == nil {
 		t.Fatal("opened a file")
 	}
 }
 
 func TestANewerFormatIsLeftAlone(t *testing.T) {
 	dir := t.TempDir()
-	s, err := Open(dir, Options{})
+	s, err := Open(dir, Options{Timeout: patience})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func TestANewerFormatIsLeftAlone(t *testing.T) {
 // to open and leaves the folder as it is, or says nothing that is not so.
 func TestADamagedFolderIsLeftAlone(t *testing.T) {
 	clean, crashed := t.TempDir(), filepath.Join(t.TempDir(), "crashed")
-	s, err := Open(clean, Options{})
+	s, err := Open(clean, Options{Timeout: patience})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +167,7 @@ func damageOne(t *testing.T, whole, name, damage string, facts []fact) bool {
 	}
 	spoil(t, filepath.Join(dir, name), damage)
 	before := contents(t, dir)
-	s, err := Open(dir, Options{})
+	s, err := Open(dir, Options{Timeout: patience})
 	if err != nil {
 		if after := contents(t, dir); after != before {
 			t.Errorf("%s %s: the folder has changed:\n%s\nit was:\n%s", damage, name, after, before)
@@ -219,19 +219,19 @@ func mustTellTheTruth(t testing.TB, s *Store, what string, facts []fact) {
 
 func TestOneProcessAtATime(t *testing.T) {
 	dir := t.TempDir()
-	s, err := Open(dir, Options{})
+	s, err := Open(dir, Options{Timeout: patience})
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := login(t, s, testTag(1))
-	if _, err := Open(dir, Options{}); err == nil || !strings.Contains(err.Error(), "already open") || !strings.Contains(err.Error(), dir) {
+	if _, err := Open(dir, Options{Timeout: patience}); err == nil || !strings.Contains(err.Error(), "already open") || !strings.Contains(err.Error(), dir) {
 		t.Errorf("a second Open in this process: %v", err)
 	}
 	link := filepath.Join(t.TempDir(), "link")
 	if err := os.Symlink(dir, link); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(link, Options{}); err == nil || !strings.Contains(err.Error(), "already open") {
+	if _, err := Open(link, Options{Timeout: patience}); err == nil || !strings.Contains(err.Error(), "already open") {
 		t.Errorf("a second Open by another name: %v", err)
 	}
 	cmd := exec.Command(os.Args[0], "-test.run=^TestAnotherProcess$")
@@ -242,7 +242,7 @@ func TestOneProcessAtATime(t *testing.T) {
 	}
 	mustStand(t, s, r.ID, true)
 	closed(t, s)
-	if s, err = Open(dir, Options{}); err != nil {
+	if s, err = Open(dir, Options{Timeout: patience}); err != nil {
 		t.Fatalf("Open after Close: %v", err)
 	}
 	mustStand(t, s, r.ID, true)
@@ -255,7 +255,7 @@ func TestAnotherProcess(t *testing.T) {
 	if dir == "" {
 		return
 	}
-	s, err := Open(dir, Options{})
+	s, err := Open(dir, Options{Timeout: patience})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -266,7 +266,7 @@ func TestTimeNeverGoesBack(t *testing.T) {
 	dir := t.TempDir()
 	clock := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 	now := func() time.Time { return clock }
-	s, err := Open(dir, Options{Now: now})
+	s, err := Open(dir, Options{Now: now, Timeout: patience})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -277,7 +277,7 @@ func TestTimeNeverGoesBack(t *testing.T) {
 		t.Fatal("time went back while open")
 	}
 	closed(t, s)
-	if s, err = Open(dir, Options{Now: now}); err != nil {
+	if s, err = Open(dir, Options{Now: now, Timeout: patience}); err != nil {
 		t.Fatal(err)
 	}
 	if s.Now().Before(first) {

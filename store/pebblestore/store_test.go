@@ -22,7 +22,7 @@ func TestConformance(t *testing.T) {
 				}
 			}
 			var err error
-			if open, err = pebblestore.Open("ledger", pebblestore.Options{FS: fs, Now: now, CacheSize: 1 << 20}); err != nil {
+			if open, err = pebblestore.Open("ledger", pebblestore.Options{FS: fs, Now: now, CacheSize: 1 << 20, Timeout: time.Minute}); err != nil {
 				t.Fatalf("Open: %v", err)
 			}
 			return open

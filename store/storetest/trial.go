@@ -23,7 +23,7 @@ type trial struct {
 }
 
 func newTrial(t T, k *clock, x Instance) *trial {
-	c := &trial{T: t, clock: k, s: x.Store, ctx: context.Background(), patience: 10 * time.Second}
+	c := &trial{T: t, clock: k, s: x.Store, ctx: context.Background(), patience: time.Minute}
 	c.restart = func() { c.s = x.Restart() }
 	c.shards, c.places = c.config().Shards, map[rescind.Tag]rescind.Position{}
 	return c
