@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"net"
@@ -19,7 +20,8 @@ func rules(r map[string]httpapi.Rule) rescindtest.Option {
 	return func(s *rescindtest.Settings) { s.HTTP.Rules = r }
 }
 
-// wire sends a request as it stands and reads one answer.
+// wire sends a request as it stands and reads one answer. It has to come before
+// the server gives up the rest of the request by itself.
 func (h *harness) wire(text string) answer {
 	h.t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(h.URL, "http://"))
@@ -27,7 +29,7 @@ func (h *harness) wire(text string) answer {
 		h.t.Fatal(err)
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(httpapi.Server(nil).ReadTimeout)); err != nil {
 		h.t.Fatal(err)
 	}
 	if _, err := io.WriteString(conn, text); err != nil {
@@ -44,6 +46,10 @@ func (h *harness) wire(text string) answer {
 		if b, err = io.ReadAll(res.Body); err != nil {
 			h.t.Fatal(err)
 		}
+	}
+	if r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(text))); err == nil {
+		res.Body = io.NopCloser(bytes.NewReader(b))
+		h.conforms(r, res)
 	}
 	return answer{res.StatusCode, res.Header, string(b)}
 }
@@ -90,14 +96,10 @@ func TestForwardAuthTakesAnyPathAndMethod(t *testing.T) {
 }
 
 func TestForwardAuthReadsNoBody(t *testing.T) {
-	h := start(t)
+	h := start(t, func(s *rescindtest.Settings) { s.HTTP.BodyTimeout = time.Hour })
 	g := h.Login(t, rescind.Login{Subject: "alice"})
-	began := time.Now()
 	// The body never comes, and is not waited for.
 	h.wire("POST /forward-auth HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\nAuthorization: Bearer "+g.AccessToken.Reveal()+"\r\n\r\n").want(t, 200)
-	if took := time.Since(began); took > 3*time.Second {
-		t.Fatalf("waited %s for the body", took)
-	}
 }
 
 func TestForwardAuthAlwaysSetsEveryIdentityHeader(t *testing.T) {

@@ -2,6 +2,8 @@ package httpapi_test
 
 import (
 	"context"
+	"encoding/base64"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -102,8 +104,6 @@ func TestOAuthPathsAnswerOAuthErrors(t *testing.T) {
 		{"unknown parameter repeated", "POST", "/oauth/token", []edit{basic(h.App), plain("x=1&x=2&grant_type=refresh_token&refresh_token=" + token)}, 400, "invalid_request"},
 		{"bad escape", "POST", "/oauth/token", []edit{basic(h.App), plain("grant_type=%zz")}, 400, "invalid_request"},
 		{"too many parameters", "POST", "/oauth/token", []edit{basic(h.App), plain(many(33))}, 400, "invalid_request"},
-		{"8 MB token", "POST", "/oauth/introspect", []edit{basic(h.App), plain("token=" + strings.Repeat("a", 8<<20))}, 413, "invalid_request"},
-		{"8 MB token, revoke", "POST", "/oauth/revoke", []edit{basic(h.App), plain("token=" + strings.Repeat("a", 8<<20))}, 413, "invalid_request"},
 		{"token in the query", "POST", "/oauth/introspect?token=x", []edit{basic(h.App), plain("token=x")}, 400, "invalid_request"},
 		{"secret in the query", "POST", "/oauth/token?client_id=app&client_secret=x", []edit{plain("a=b")}, 400, "invalid_request"},
 		{"no token", "POST", "/oauth/introspect", []edit{basic(h.App), plain("x=y")}, 400, "invalid_request"},
@@ -113,13 +113,9 @@ func TestOAuthPathsAnswerOAuthErrors(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := &harness{h.Server, t}
-			began := time.Now()
 			a := h.do(c.method, c.path, c.edits...).oauthError(t, c.status, c.word)
 			if c.status == 405 && a.header.Get("Allow") != "POST" {
 				t.Errorf("Allow: %q", a.header.Get("Allow"))
-			}
-			if took := time.Since(began); took > 2*time.Second {
-				t.Errorf("took %s", took)
 			}
 		})
 	}
@@ -247,7 +243,6 @@ func TestJSONBodiesAreTakenLiterally(t *testing.T) {
 			h.do("POST", "/v1/sessions", basic(h.App), jsonText(text)).problem(t, 400, "invalid_request")
 		})
 	}
-	h.do("POST", "/v1/sessions", basic(h.App), jsonText(`{"subject":"`+strings.Repeat("a", 70<<10)+`"}`)).problem(t, 413, "too_large")
 	h.do("POST", "/v1/sessions", basic(h.App), body("", `{"subject":"a"}`)).problem(t, 415, "unsupported_media_type")
 	h.do("POST", "/v1/sessions", basic(h.App), body("text/json", `{"subject":"a"}`)).problem(t, 415, "unsupported_media_type")
 	h.do("POST", "/v1/sessions", basic(h.App), body("application/json; charset=utf-8", ` {"subject":"a","audience":"x"} `)).want(t, 201)
@@ -259,25 +254,35 @@ func TestJSONBodiesAreTakenLiterally(t *testing.T) {
 	}
 }
 
-// A body that comes too slowly is given up, and one that nobody reads is not
-// waited for.
+const formHead = "Host: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+const jsonHead = "Host: x\r\nContent-Type: application/json\r\n"
+
+// announce sends the head of a request, and of its body only the beginning.
+func (h *harness) announce(head string, length int) answer {
+	h.t.Helper()
+	return h.wire(fmt.Sprintf("%sContent-Length: %d\r\n\r\ntoken=", head, length))
+}
+
+// A body that comes too slowly is given up.
 func TestSlowBodiesAreCutOff(t *testing.T) {
 	h := start(t, func(s *rescindtest.Settings) { s.HTTP.BodyTimeout = 200 * time.Millisecond })
-	slow := func(head string) answer {
-		began := time.Now()
-		a := h.wire(head + "Content-Length: 60000\r\n\r\ntoken=")
-		if took := time.Since(began); took > 3*time.Second {
-			t.Errorf("it took %s", took)
-		}
-		return a
-	}
-	const formHead = "Host: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
-	slow("POST /oauth/introspect HTTP/1.1\r\n"+formHead).oauthError(t, 408, "invalid_request")
-	slow("POST /v1/logout HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n").problem(t, 408, "timeout")
-	slow("POST /v1/revocations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n").problem(t, 401, "invalid_client")
-	slow("POST /oauth/nothing HTTP/1.1\r\n"+formHead).oauthError(t, 404, "invalid_request")
-	slow("GET /healthz HTTP/1.1\r\nHost: x\r\n").want(t, 200)
+	h.announce("POST /oauth/introspect HTTP/1.1\r\n"+formHead, 60000).oauthError(t, 408, "invalid_request")
+	h.announce("POST /v1/logout HTTP/1.1\r\n"+jsonHead, 60000).problem(t, 408, "timeout")
+}
 
+// One that nobody reads is not waited for, and one that is too long not read.
+func TestBodiesAreNotWaitedForInVain(t *testing.T) {
+	h := start(t, func(s *rescindtest.Settings) { s.HTTP.BodyTimeout = time.Hour })
+	h.announce("POST /v1/revocations HTTP/1.1\r\n"+jsonHead, 60000).problem(t, 401, "invalid_client")
+	h.announce("POST /oauth/nothing HTTP/1.1\r\n"+formHead, 60000).oauthError(t, 404, "invalid_request")
+	h.announce("GET /healthz HTTP/1.1\r\nHost: x\r\n", 60000).want(t, 200)
+
+	as := "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(h.App.ID+":"+h.App.Secret)) + "\r\n"
+	for _, length := range []int{70 << 10, 8 << 20} {
+		h.announce("POST /oauth/introspect HTTP/1.1\r\n"+formHead+as, length).oauthError(t, 413, "invalid_request")
+		h.announce("POST /oauth/revoke HTTP/1.1\r\n"+formHead+as, length).oauthError(t, 413, "invalid_request")
+		h.announce("POST /v1/sessions HTTP/1.1\r\n"+jsonHead+as, length).problem(t, 413, "too_large")
+	}
 	// A body that says nothing of its length ends somewhere too.
 	a := h.wire("POST /oauth/introspect HTTP/1.1\r\n" + formHead + "Transfer-Encoding: chunked\r\n\r\n11000\r\n" + strings.Repeat("a", 0x11000) + "\r\n")
 	a.oauthError(t, 413, "invalid_request")

@@ -122,7 +122,7 @@ func TestSourceIsWhatTrustedProxiesSay(t *testing.T) {
 	fail(from("more rubbish")).status429(t, true)
 
 	// Nobody is believed where no proxy is trusted.
-	plain := start(t, func(s *rescindtest.Settings) { s.HTTP.RateLimit.Failures = 2 })
+	plain := start(t, limited(2), func(s *rescindtest.Settings) { s.HTTP.TrustedProxies = nil })
 	for i := range 4 {
 		plain.do("POST", "/v1/logout", from("192.0.2."+strconv.Itoa(i)), bearer("x")).status429(t, i >= 2)
 	}
