@@ -19,10 +19,26 @@ import (
 func main() { os.Exit(run()) }
 
 func run() int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	// The first signal asks for an orderly end; a second one finds the default
-	// behaviour again and ends the process at once.
-	context.AfterFunc(ctx, stop)
+	ctx, end := context.WithCancel(context.Background())
+	defer end()
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go orderly(signals, func() { signal.Stop(signals) }, end)
 	return execute(ctx, process{args: os.Args[1:], stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, env: os.LookupEnv})
+}
+
+// orderly asks for an orderly end at the first signal. A second one ends the
+// process at once: restore brings the default behaviour back before the end
+// begins, for whoever sees it begin may send it.
+func orderly(signals <-chan os.Signal, restore, end func()) {
+	<-signals
+	restore()
+	select {
+	case second := <-signals: // it came before that
+		if self, err := os.FindProcess(os.Getpid()); err == nil {
+			_ = self.Signal(second) // where processes cannot do that, the end is orderly
+		}
+	default:
+	}
+	end()
 }

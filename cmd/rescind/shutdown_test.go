@@ -3,12 +3,15 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -26,13 +29,13 @@ func launch(t *testing.T, folder, listen string, more ...string) (*child, *appli
 	return c, newApplication(c)
 }
 
-// refused reports whether the server takes no new connection. One that was made in
-// the last moment is never answered, and the request under way lasts ten seconds.
-func (a *application) refused() bool {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
-	_, err := a.get(ctx, a.server+"/healthz", "")
-	return err != nil
+// takesNothing reports whether a server takes no new connection.
+func takesNothing(address string) bool {
+	conn, err := net.Dial("tcp", address)
+	if err == nil {
+		conn.Close()
+	}
+	return errors.Is(err, syscall.ECONNREFUSED)
 }
 
 // halfway sends a revocation and stops before its body. It returns once the
@@ -107,13 +110,7 @@ func TestShutdownLetsWorkEndAndKeepsWhatWasAcknowledged(t *testing.T) {
 		t.Fatalf("while the load balancer is still to notice: %d", got)
 	}
 	app.http.CloseIdleConnections()
-	within10s(t, "new connections are refused", func() bool {
-		probe, err := net.Dial("tcp", c.address)
-		if err == nil {
-			probe.Close()
-		}
-		return err != nil
-	})
+	within10s(t, "new connections are refused", func() bool { return takesNothing(c.address) })
 	if _, err := io.WriteString(conn, body); err != nil {
 		t.Fatal(err)
 	}
@@ -157,13 +154,42 @@ func TestShutdownIsBounded(t *testing.T) {
 	}
 }
 
+// TestASecondSignalIsFreeBeforeTheEndBegins: sent by somebody who has seen the end
+// begin, it must not be lost.
+func TestASecondSignalIsFreeBeforeTheEndBegins(t *testing.T) {
+	signals := make(chan os.Signal, 2)
+	signals <- os.Interrupt
+	var order []string
+	orderly(signals, func() { order = append(order, "restored") }, func() { order = append(order, "ended") })
+	if want := []string{"restored", "ended"}; !slices.Equal(order, want) {
+		t.Fatalf("%q, want %q", order, want)
+	}
+}
+
+// TestASecondSignalThatComesAtOnceIsNotLost: it comes while the first is still
+// being taken.
+func TestASecondSignalThatComesAtOnceIsNotLost(t *testing.T) {
+	again := make(chan os.Signal, 1)
+	signal.Notify(again, syscall.SIGTERM) // it is not to end this test
+	defer signal.Stop(again)
+	signals := make(chan os.Signal, 2)
+	signals <- syscall.SIGINT
+	signals <- syscall.SIGTERM
+	orderly(signals, func() {}, func() {})
+	select {
+	case <-again:
+	case <-time.After(10 * time.Second):
+		t.Fatal("the second signal is gone")
+	}
+}
+
 func TestASecondSignalEndsTheServerAtOnce(t *testing.T) {
-	c, app := launch(t, t.TempDir(), "127.0.0.1:0")
+	c, _ := launch(t, t.TempDir(), "127.0.0.1:0")
 	halfway(t, c, `{"subject":"alice"}`)
 	if err := c.cmd.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}
-	within10s(t, "new connections are refused", app.refused)
+	within10s(t, "new connections are refused", func() bool { return takesNothing(c.address) })
 	if err := c.cmd.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}
