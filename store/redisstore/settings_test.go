@@ -207,7 +207,7 @@ func TestTLS(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	port := redis.FreePort(t)
+	port := redis.Port(t)
 	redis.Start(t, "--tls-port", port, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", cert)
 	mustRefuse(t, "rediss://127.0.0.1:"+port, "certificate")
 	mustRefuse(t, "rediss://127.0.0.1:"+port+"?ca="+cert, "unavailable") // it wants a certificate of ours

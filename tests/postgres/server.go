@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/rescind/rescind/tests/need"
+	"github.com/rescind/rescind/tests/port"
 )
 
 // Need skips or fails the test where there is no PostgreSQL.
@@ -67,7 +68,6 @@ type Server struct {
 	port    int
 	account *syscall.Credential // nil: as we are
 	run     *run
-	began   bool // has answered once: the port stays
 	frozen  []int
 }
 
@@ -103,7 +103,7 @@ func Start(t testing.TB, opts ...Option) *Server {
 	for _, opt := range opts {
 		opt(&o)
 	}
-	s := &Server{t: t}
+	s := &Server{t: t, port: port.Reserve(t)}
 	if os.Geteuid() == 0 { // the server refuses to run as root
 		s.account = account(t)
 	}
@@ -240,33 +240,16 @@ func prefixed(prefix, s string) string {
 // Restart starts the server, which must not run, and waits until it answers.
 func (s *Server) Restart() {
 	s.t.Helper()
-	for range 5 { // a port that was free may be taken
-		if !s.began {
-			s.port = freePort(s.t)
-		}
-		s.start()
-		if s.answers() {
-			s.began = true
-			return
-		}
-		s.Kill()
+	if s.start(); s.answers() {
+		return
 	}
+	s.Kill()
 	log, err := os.ReadFile(filepath.Join(s.dir, "log"))
 	s.t.Fatalf("PostgreSQL does not start (%v):\n%s", err, log)
 }
 
-func freePort(t testing.TB) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := l.Addr().(*net.TCPAddr).Port
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return port
-}
+// patience is how long a server may take to start or to end.
+const patience = 2 * time.Minute
 
 func (s *Server) start() {
 	s.t.Helper()
@@ -298,7 +281,7 @@ func (s *Server) start() {
 
 // answers waits until the server takes connections; false if it ends before.
 func (s *Server) answers() bool {
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		select {
 		case <-s.run.over:
 			return false
@@ -315,14 +298,14 @@ func (s *Server) answers() bool {
 // finished recovering: a start-up message, answered by a request for a password,
 // by success ('R'), or by an error ('E').
 func (s *Server) ready() bool {
-	c, err := net.DialTimeout("tcp", s.Addr(), time.Second)
+	c, err := net.DialTimeout("tcp", s.Addr(), patience/4)
 	if err != nil {
 		return false
 	}
 	defer func() { _ = c.Close() }() // nothing of it is needed
 	body := "\x00\x03\x00\x00user\x00rescind\x00database\x00postgres\x00\x00"
 	msg := append([]byte{0, 0, 0, byte(len(body) + 4)}, body...)
-	if err := c.SetDeadline(time.Now().Add(time.Second)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(patience / 4)); err != nil {
 		return false
 	}
 	if _, err := c.Write(msg); err != nil {
@@ -346,15 +329,35 @@ func (s *Server) processes() []int {
 		if err != nil {
 			continue // it has ended meanwhile
 		}
-		// pid (name) state ppid
-		fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
-		if len(fields) > 1 && fields[1] == strconv.Itoa(first) {
+		if fields := afterName(b); len(fields) > 1 && fields[1] == strconv.Itoa(first) {
 			if pid, err := strconv.Atoi(strings.Split(stat, "/")[2]); err == nil {
 				all = append(all, pid)
 			}
 		}
 	}
 	return all
+}
+
+// afterName is what a stat file says behind "pid (name)": state, parent and more.
+func afterName(stat []byte) []string {
+	return strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+}
+
+// until waits until a process is in one of some states, or is gone.
+func (s *Server) until(pid int, states string) {
+	s.t.Helper()
+	for limit := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			return // it has ended
+		}
+		if fields := afterName(b); len(fields) > 0 && strings.Contains(states, fields[0]) {
+			return
+		}
+		if time.Now().After(limit) {
+			s.t.Fatalf("process %d is not in one of the states %s:\n%s", pid, states, b)
+		}
+	}
 }
 
 func (s *Server) over() bool {
@@ -376,13 +379,15 @@ func (s *Server) Kill() {
 	if s.over() {
 		return
 	}
-	// The first process must not see its children die, or it would start others.
-	_ = syscall.Kill(s.run.cmd.Process.Pid, syscall.SIGSTOP)
-	for _, pid := range s.processes() {
+	s.Freeze() // the first process must not see its children die, or it would start others
+	for _, pid := range s.frozen {
 		_ = syscall.Kill(pid, syscall.SIGKILL) // one that has ended needs none
 	}
-	s.frozen = nil
 	s.await()
+	for _, pid := range s.frozen { // who still has the memory keeps the next server from starting
+		s.until(pid, "ZX")
+	}
+	s.frozen = nil
 }
 
 // Stop ends the server: at once, without a checkpoint, so that the next start
@@ -404,7 +409,7 @@ func (s *Server) Stop(immediate bool) {
 
 func (s *Server) await() {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	select {
 	case <-s.run.over:
@@ -423,6 +428,7 @@ func (s *Server) Freeze() {
 		for _, pid := range s.processes() {
 			if !slices.Contains(s.frozen, pid) {
 				_ = syscall.Kill(pid, syscall.SIGSTOP) // one that has ended needs none
+				s.until(pid, "TtZX")                   // only then it has no more children
 				s.frozen = append(s.frozen, pid)
 				more = true
 			}

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/rescind/rescind/tests/need"
+	"github.com/rescind/rescind/tests/port"
 )
 
 // Server is one redis-server. Its methods fail the test.
@@ -38,7 +39,7 @@ type Server struct {
 func program() string { return cmp.Or(os.Getenv("RESCIND_REDIS"), "redis-server") }
 
 // patience is how long a server may take to start, or a cluster to form.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // Start starts a server that a ledger may lie on. Further settings, as in
 // "--maxmemory", "10mb", come after those.
@@ -50,29 +51,19 @@ func Start(t testing.TB, args ...string) *Server {
 func start(t testing.TB, cluster bool, args []string) *Server {
 	t.Helper()
 	need.Commands(t, "REDIS", "Redis", program())
-	s := &Server{t: t, dir: t.TempDir(), cluster: cluster, args: args}
-	for range 10 { // the port may be taken before the server has it
-		s.port, s.bus = freePort(t), freePort(t)
-		if s.launch() {
-			t.Cleanup(s.Kill)
-			return s
-		}
+	s := &Server{t: t, dir: t.TempDir(), port: Port(t), bus: Port(t), cluster: cluster, args: args}
+	answers := s.launch()
+	t.Cleanup(s.Kill)
+	if !answers {
+		t.Fatalf("redis-server does not start:\n%s", s.Log())
 	}
-	t.Fatalf("redis-server does not start:\n%s", s.Log())
-	return nil
+	return s
 }
 
-func freePort(t testing.TB) string {
+// Port is a loopback port that is the test's own.
+func Port(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err = errors.Join(err, l.Close()); err != nil {
-		t.Fatal(err)
-	}
-	return port
+	return strconv.Itoa(port.Reserve(t))
 }
 
 // launch reports whether the server answers.
@@ -155,23 +146,18 @@ func (s *Server) Restart(args ...string) {
 func StartSentinel(t testing.TB, name string, master *Server) *Server {
 	t.Helper()
 	need.Commands(t, "REDIS", "Redis", program())
-	s := &Server{t: t, dir: t.TempDir(), port: freePort(t)}
+	s := &Server{t: t, dir: t.TempDir(), port: Port(t)}
 	config := filepath.Join(s.dir, "sentinel.conf")
 	text := fmt.Sprintf("port %s\nbind 127.0.0.1\ndir %s\nlogfile %s\nsentinel monitor %s 127.0.0.1 %s 1\n", s.port, s.dir, s.logFile(), name, master.port)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if !s.run(exec.Command(program(), config, "--sentinel")) {
+	answers := s.run(exec.Command(program(), config, "--sentinel"))
+	t.Cleanup(s.Kill)
+	if !answers {
 		t.Fatalf("Sentinel does not start:\n%s", s.Log())
 	}
-	t.Cleanup(s.Kill)
 	return s
-}
-
-// FreePort is a loopback port that nobody uses now.
-func FreePort(t testing.TB) string {
-	t.Helper()
-	return freePort(t)
 }
 
 // Freeze stops the server where it is, without closing anything.
