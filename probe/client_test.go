@@ -158,7 +158,7 @@ func TestTargetsThatMisbehaveAreSurvived(t *testing.T) {
 		if a := r.client.do(t.Context(), get(t, server.URL+path)); a.err == nil {
 			t.Errorf("%s: no error, status %d", path, a.status)
 		}
-		if took := time.Since(began); took > 5*time.Second {
+		if took := time.Since(began); took > time.Minute {
 			t.Errorf("%s: took %s", path, took)
 		}
 	}
@@ -254,9 +254,11 @@ func TestALoginWaitsForARateLimit(t *testing.T) {
 	}))
 	defer server.Close()
 	r := testRun(t, server.URL)
+	began := time.Now()
 	var slept time.Duration
+	r.options.Now = func() time.Time { return began.Add(slept) }
 	r.options.Sleep = func(_ context.Context, d time.Duration) error { slept += d; return nil }
-	if _, err := r.login(t.Context(), 0, server.URL); err != nil || slept.Round(time.Second) != 17*time.Second {
+	if _, err := r.login(t.Context(), 0, server.URL); err != nil || slept != 17*time.Second {
 		t.Errorf("%v after %s", err, slept)
 	}
 	if n := r.failed.Load(); n != 0 {

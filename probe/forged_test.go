@@ -67,7 +67,7 @@ func TestKeySetIsLookedForAtNamedHostsOnly(t *testing.T) {
 	defer other.Close()
 	s.metadata = other.URL + "/keys"
 	want(t, probed(t, bearerTarget, s, "token-alg-confusion"), "token-alg-confusion", Finding) // by /.well-known/jwks.json
-	s.metadata = s.server.URL + "/.well-known/jwks.json"
+	s.metadata = serviceURL + "/.well-known/jwks.json"
 	want(t, probed(t, bearerTarget, s, "token-alg-confusion"), "token-alg-confusion", Finding)
 	if asked != 0 {
 		t.Errorf("%d requests to a host that the description does not name", asked)

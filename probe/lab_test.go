@@ -49,6 +49,7 @@ type labFlaws struct {
 	opaque         bool                                               // tokens that say nothing of themselves
 	lifetime       time.Duration                                      // of access tokens; default: 15 minutes
 	skew           time.Duration                                      // of the lab's clock
+	takes          time.Duration                                      // a request; without it which of two comes first is a matter of luck
 	alive          func(l *lab, s *labSession, at int, p string) bool // takes ended sessions, if it says so
 	refreshAlive   bool                                               // refresh tokens outlive their sessions
 	noLogout       bool                                               // logout does nothing
@@ -102,15 +103,7 @@ func (l *lab) start(t *testing.T, o Options, more ...string) (*target.Target, Op
 	t.Helper()
 	listeners := map[string]*pipeListener{}
 	for i := range l.flaws.instances {
-		listener := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
-		listeners[fmt.Sprintf("notes.test:%d", 8000+i)] = listener
-		server := &http.Server{Handler: l.handler(i)}
-		go server.Serve(listener) //nolint:errcheck // it ends with the test
-		t.Cleanup(func() {
-			if err := server.Close(); err != nil {
-				t.Error(err)
-			}
-		})
+		listeners[fmt.Sprintf("notes.test:%d", 8000+i)] = servePipes(t, l.handler(i))
 	}
 	o.Dial = func(ctx context.Context, _, address string) (net.Conn, error) {
 		if listeners[address] == nil {
@@ -200,7 +193,7 @@ func (l *lab) handler(instance int) http.Handler {
 		l.mu.Lock()
 		l.requests[q.URL.Path]++
 		l.mu.Unlock()
-		if l.flaws.disturb != nil && l.flaws.disturb(l, w, q) {
+		if time.Sleep(l.flaws.takes); l.flaws.disturb != nil && l.flaws.disturb(l, w, q) {
 			return
 		}
 		mux.ServeHTTP(w, q)
@@ -447,6 +440,20 @@ type pipeListener struct {
 	conns  chan net.Conn
 	closed chan struct{}
 	once   sync.Once
+}
+
+// servePipes serves such a network until the end of the test.
+func servePipes(t *testing.T, handler http.Handler) *pipeListener {
+	t.Helper()
+	listener := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
+	server := &http.Server{Handler: handler}
+	go server.Serve(listener) //nolint:errcheck // it ends with the test
+	t.Cleanup(func() {
+		if err := server.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return listener
 }
 
 func (p *pipeListener) dial(ctx context.Context) (net.Conn, error) {

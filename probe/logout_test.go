@@ -194,6 +194,24 @@ func TestWhatProvesNothingIsInconclusive(t *testing.T) {
 			return false
 		}
 	}
+	// Of five requests of a session on a route it refuses two.
+	byTurns := func() func(*lab, http.ResponseWriter, *http.Request) bool {
+		turn := map[string]int{}
+		return func(l *lab, w http.ResponseWriter, q *http.Request) bool {
+			s := l.session(q, "access")
+			if q.Method != http.MethodGet || s == nil || !ended(l) {
+				return false
+			}
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			turn[s.id+q.URL.Path]++
+			if n := turn[s.id+q.URL.Path] % 5; n != 2 && n != 4 {
+				return false
+			}
+			w.WriteHeader(http.StatusUnauthorized)
+			return true
+		}
+	}
 	for name, test := range map[string]struct {
 		flaws  labFlaws
 		more   []string
@@ -205,7 +223,7 @@ func TestWhatProvesNothingIsInconclusive(t *testing.T) {
 		"a lock-out after the logout":                {flaws: labFlaws{disturb: answer(http.StatusUnauthorized)}, reason: "refused"},
 		"a rate limit after the logout":              {flaws: labFlaws{disturb: answer(http.StatusTooManyRequests)}, reason: "429"},
 		"a logout that does nothing behind refusals": {flaws: labFlaws{noLogout: true, disturb: dice(0.7, http.StatusUnauthorized)}, reason: "", check: ""},
-		"refusals by chance":                         {flaws: labFlaws{disturb: dice(0.4, http.StatusUnauthorized)}, reason: "live controls fail now and then"},
+		"refusals now and then":                      {flaws: labFlaws{disturb: byTurns()}, reason: "live controls fail now and then"},
 		"a login that is refused":                    {more: []string{"users: [{name: ada, password: wrong-password}]"}, reason: "answered 401"},
 		"a logout that is refused":                   {more: []string{"logout: {request: POST /nowhere}"}, reason: "answered 404"},
 		"routes that are open":                       {flaws: labFlaws{unprotected: []string{"/me", "/notes"}}, reason: "answers without a session as with one"},
@@ -280,7 +298,7 @@ func TestFewSessionsAreToldFromLogout(t *testing.T) {
 		"few sessions, one user, logout does nothing":           {sessions: 3, noLogout: true, more: []string{one}, want: Finding},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newLab(labFlaws{onlyOne: test.sessions, endsIdle: test.idle, noLogout: test.noLogout}).probe(t, Options{Only: mine}, test.more...)
+			r := newLab(labFlaws{onlyOne: test.sessions, endsIdle: test.idle, noLogout: test.noLogout, takes: time.Millisecond}).probe(t, Options{Only: mine}, test.more...)
 			if got := verdict(r, "access-token-alive-after-logout"); got != test.want {
 				t.Errorf("%s, want %s\n%s", got, test.want, describeResults(r))
 			}

@@ -4,10 +4,10 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
-
-	"github.com/rescind/rescind/probe/target"
 )
 
 func TestPasswordChange(t *testing.T) {
@@ -42,32 +42,28 @@ func TestPasswordChange(t *testing.T) {
 
 // Whenever the run is interrupted, the password is put back.
 func TestInterruptedRunPutsThePasswordBack(t *testing.T) {
-	changed := 0
+	var changed atomic.Int32
 	for at := 5 * time.Millisecond; at < 60*time.Millisecond; at += 5 * time.Millisecond {
 		s := newService(t)
-		s.onPassword = func() { changed++ }
-		described, err := target.Parse(fmt.Appendf(nil, bearerTarget, s.server.URL), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		s.onPassword = func() {
-			changed++
-			if at > 5*time.Millisecond {
-				time.AfterFunc(at-5*time.Millisecond, cancel)
-			} else if cancel(); changed == 1 {
-				time.Sleep(100 * time.Millisecond) // the answer never gets there
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			s.onPassword = func() {
+				n := changed.Add(1)
+				if at > 5*time.Millisecond {
+					time.AfterFunc(at-5*time.Millisecond, cancel)
+				} else if cancel(); n == 1 {
+					time.Sleep(100 * time.Millisecond) // the answer never gets there
+				}
 			}
-		}
-		if _, err := Run(ctx, described, Options{Only: []string{"password-change-keeps-sessions"}}); err != nil {
-			t.Fatal(err)
-		}
-		cancel()
+			probedHere(t, ctx, bearerTarget, s, "password-change-keeps-sessions")
+			time.Sleep(time.Second) // of an answer that nobody waits for
+		})
 		if s.password["ada"] != "first-password" {
 			t.Errorf("interrupted %s after the change: the password is %q", at, s.password["ada"])
 		}
 	}
-	if changed == 0 {
+	if changed.Load() == 0 {
 		t.Error("no run came to the change of the password")
 	}
 }

@@ -64,7 +64,7 @@ func TestAThousandReplaysTakeSeconds(t *testing.T) {
 	if verdict(r, "access-token-alive-after-logout") != Pass || replays < 1000 {
 		t.Errorf("%d replays\n%s", replays, describeResults(r))
 	}
-	if took > 30*time.Second { // under the race detector, on a busy machine
+	if took > 2*time.Minute { // under the race detector, on a busy machine
 		t.Errorf("it took %s", took)
 	}
 	if most.Load() > 8 {
@@ -110,7 +110,7 @@ func TestARunThatIsBrokenOffCleansUp(t *testing.T) {
 func TestAnInterruptionLosesNoSession(t *testing.T) {
 	const takes = 300 * time.Millisecond
 	lost := 0
-	for after := takes / 2; after < 20*takes; after += takes / 3 {
+	for after := takes / 2; after < 20*takes; after += takes * 2 / 3 {
 		l := newLab(labFlaws{disturb: func(l *lab, w http.ResponseWriter, q *http.Request) bool {
 			answer := httptest.NewRecorder()
 			switch q.URL.Path {

@@ -10,12 +10,13 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"net"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -26,10 +27,10 @@ import (
 
 // A service is a small API whose logout ends access, unless a flaw is planted.
 type service struct {
-	t      *testing.T
-	flaws  map[string]bool
-	key    *ecdsa.PrivateKey
-	server *httptest.Server
+	t       *testing.T
+	flaws   map[string]bool
+	key     *ecdsa.PrivateKey
+	handler http.Handler
 
 	mu       sync.Mutex
 	sessions map[string]*serviceSession
@@ -55,7 +56,11 @@ type serviceSession struct {
 	refresh    string
 }
 
-// newService starts one. Each flaw has a name.
+// serviceURL is where the probe finds a service. Nothing listens there: a connection
+// is a pipe.
+const serviceURL = "http://127.0.0.1:8000"
+
+// newService makes one. Each flaw has a name.
 func newService(t *testing.T, flaws ...string) *service {
 	s := &service{
 		t: t, flaws: map[string]bool{}, key: ecKey(t, elliptic.P256()), sessions: map[string]*serviceSession{}, blocked: map[string]bool{},
@@ -103,14 +108,15 @@ func newService(t *testing.T, flaws ...string) *service {
 		s.write(w, http.StatusOK, map[string]any{"jwks_uri": s.metadata})
 	})
 	s.sockets(mux)
-	s.server = httptest.NewServer(s.faults(mux))
-	t.Cleanup(s.server.Close)
+	s.handler = s.faults(mux)
 	return s
 }
 
-// faults are what no flaw is, and nothing can be concluded from.
+// faults are what no flaw is, and nothing can be concluded from. Each request takes a
+// millisecond.
 func (s *service) faults(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		time.Sleep(time.Millisecond)
 		if !s.flaws["cached"] {
 			w.Header().Set("Cache-Control", "no-store")
 		}
@@ -479,7 +485,9 @@ func (s *service) changePassword(w http.ResponseWriter, q *http.Request) {
 	}
 	s.password[session.user] = in.New
 	if s.onPassword != nil {
+		s.mu.Unlock() // who waits for a mutex stops the clock of a bubble
 		s.onPassword()
+		s.mu.Lock()
 	}
 	s.locked = s.locked || s.flaws["locks at password change"]
 	for _, other := range s.sessions {
@@ -518,16 +526,27 @@ logout: {request: POST /logout}
 delays: [0s, 100ms]
 `
 
-// probed runs the checks against a service, and returns their results.
+// probed runs the checks against a service, and returns their results. Both are in a
+// bubble, whose clock goes on only when all of it waits: no machine is too slow or
+// too fast for it.
 func probed(t *testing.T, description string, s *service, checks ...string) *Report {
 	t.Helper()
-	described, err := target.Parse(fmt.Appendf(nil, description, s.server.URL), nil)
+	var report *Report
+	synctest.Test(t, func(t *testing.T) {
+		report = probedHere(t, t.Context(), description, s, checks...)
+	})
+	return report
+}
+
+// probedHere does so in the bubble that it is called in.
+func probedHere(t *testing.T, ctx context.Context, description string, s *service, checks ...string) *Report {
+	t.Helper()
+	described, err := target.Parse(fmt.Appendf(nil, description, serviceURL), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	report, err := Run(ctx, described, Options{Only: checks})
+	listener := servePipes(t, s.handler)
+	report, err := Run(ctx, described, Options{Only: checks, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) { return listener.dial(ctx) }})
 	if err != nil {
 		t.Fatal(err)
 	}
