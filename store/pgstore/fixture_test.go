@@ -27,7 +27,7 @@ func schema(t testing.TB, server *postgres.Server) string {
 // execute runs a statement apart from any store.
 func execute(t testing.TB, url, sql string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	c, err := pgx.Connect(ctx, url)
 	if err != nil {
@@ -53,17 +53,26 @@ func open(t testing.TB, url string, o Options) *Store {
 	return s
 }
 
+// patience is how long nothing takes, however busy the machine is.
+const patience = time.Minute
+
+// patient is a store for what time has nothing to do with: no call is late.
+func patient(t testing.TB, url string) *Store {
+	t.Helper()
+	return open(t, url, Options{Timeout: patience})
+}
+
 func TestConformance(t *testing.T) {
 	t.Parallel() // it mostly waits
 	server := postgres.Start(t)
 	storetest.Run(t, func(t testing.TB, now func() time.Time) storetest.Instance {
 		url := schema(t, server)
-		s := open(t, url, Options{})
+		s := patient(t, url)
 		return storetest.Instance{Store: s, Restart: func() rescind.Store {
 			if err := s.Close(); err != nil {
 				t.Fatalf("Close: %v", err)
 			}
-			s = open(t, url, Options{})
+			s = patient(t, url)
 			return s
 		}}
 	})

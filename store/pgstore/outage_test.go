@@ -43,8 +43,14 @@ func each(s *Store, r rescind.Session) map[string]func(context.Context) error {
 	}
 }
 
-// all makes one call of every method at once and returns what each said.
-func all(t *testing.T, s *Store, r rescind.Session, patience time.Duration) map[string]error {
+// all makes one call of every method at once and returns what each said. No call
+// outlasts the time of the store, but the machine may be busy.
+func all(t *testing.T, s *Store, r rescind.Session) map[string]error {
+	t.Helper()
+	return allUnder(context.Background(), t, s, r)
+}
+
+func allUnder(ctx context.Context, t *testing.T, s *Store, r rescind.Session) map[string]error {
 	t.Helper()
 	type said struct {
 		name string
@@ -53,10 +59,10 @@ func all(t *testing.T, s *Store, r rescind.Session, patience time.Duration) map[
 	calls := each(s, r)
 	results := make(chan said, len(calls))
 	for name, call := range calls {
-		go func() { results <- said{name, call(context.Background())} }()
+		go func() { results <- said{name, call(ctx)} }()
 	}
 	errs := map[string]error{}
-	late := time.After(patience)
+	late := time.After(4 * s.timeout)
 	for range calls {
 		select {
 		case r := <-results:
@@ -64,7 +70,7 @@ func all(t *testing.T, s *Store, r rescind.Session, patience time.Duration) map[
 		case <-late:
 			for name := range calls {
 				if _, ok := errs[name]; !ok {
-					t.Errorf("%s has not returned after %s", name, patience)
+					t.Errorf("%s has not returned after %s", name, 4*s.timeout)
 				}
 			}
 			t.FailNow()
@@ -83,15 +89,44 @@ func mustBeUnavailable(t *testing.T, errs map[string]error) {
 }
 
 // mustWork: the first call of every method after the return works, whichever comes
-// first.
+// first. It is for stores that are patient.
 func mustWork(t *testing.T, s *Store, r rescind.Session) {
 	t.Helper()
-	errs := all(t, s, r, 4*time.Second)
+	errs := all(t, s, r)
 	for name, err := range errs {
 		if err != nil && !(errors.Is(err, rescind.ErrConflict) && (name == "Replace" || name == "Configure")) {
 			t.Errorf("the first %s after an outage: %v", name, err)
 		}
 	}
+}
+
+// mustRecover is mustWork for stores whose time may not be enough on a busy machine:
+// every method works sooner or later, and says nothing wrong before.
+func mustRecover(t *testing.T, s *Store, r rescind.Session) {
+	t.Helper()
+	for limit := time.Now().Add(patience); ; {
+		late := false
+		for name, err := range all(t, s, r) {
+			late = late || errors.Is(err, rescind.ErrUnavailable)
+			if err != nil && !errors.Is(err, rescind.ErrUnavailable) && !(errors.Is(err, rescind.ErrConflict) && (name == "Replace" || name == "Configure")) {
+				t.Errorf("%s after an outage: %v", name, err)
+			}
+		}
+		if !late {
+			return
+		}
+		if time.Now().After(limit) {
+			t.Fatal("the store does not recover from an outage")
+		}
+	}
+}
+
+// mustMeet lets every method of a patient store meet an outage, and gives up first.
+func mustMeet(t *testing.T, s *Store, r rescind.Session) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	mustBeUnavailable(t, allUnder(ctx, t, s, r))
 }
 
 var subjects atomic.Int64
@@ -113,7 +148,8 @@ func created(t *testing.T, s *Store) rescind.Session {
 // of every method works.
 func TestOutageIsUnavailableAndOver(t *testing.T) {
 	server := postgres.Start(t)
-	s := open(t, schema(t, server), Options{})
+	url := schema(t, server)
+	s, calm := open(t, url, Options{}), patient(t, url)
 	for _, outage := range []struct {
 		name       string
 		begin, end func()
@@ -124,25 +160,28 @@ func TestOutageIsUnavailableAndOver(t *testing.T) {
 		{"frozen", server.Freeze, server.Thaw},
 	} {
 		t.Run(outage.name, func(t *testing.T) {
-			r := created(t, s)
-			mustWork(t, s, r) // so that every connection is there
-			gone := created(t, s)
-			if _, err := s.End(context.Background(), rescind.End{Session: gone.ID, At: s.Now()}); err != nil {
+			r := created(t, calm)
+			mustWork(t, calm, r) // so that every connection is there
+			mustRecover(t, s, r)
+			gone := created(t, calm)
+			if _, err := calm.End(context.Background(), rescind.End{Session: gone.ID, At: calm.Now()}); err != nil {
 				t.Fatal(err)
 			}
-			r = created(t, s)
+			r = created(t, calm)
 			outage.begin()
-			mustBeUnavailable(t, all(t, s, r, s.timeout+500*time.Millisecond))
+			mustMeet(t, calm, r)
+			mustBeUnavailable(t, all(t, s, r))
 			outage.end()
-			mustWork(t, s, r)
-			mustBeEnded(t, s, gone.ID)
+			mustWork(t, calm, r)
+			mustRecover(t, s, r)
+			mustBeEnded(t, calm, gone.ID)
 		})
 		t.Run(outage.name+" and back unseen", func(t *testing.T) {
-			r := created(t, s)
-			mustWork(t, s, r)
+			r := created(t, calm)
+			mustWork(t, calm, r)
 			outage.begin()
 			outage.end()
-			mustWork(t, s, created(t, s))
+			mustWork(t, calm, created(t, calm))
 		})
 	}
 }
@@ -157,7 +196,9 @@ func TestThawUnderLoad(t *testing.T) {
 	server := postgres.Start(t, postgres.With("max_connections", "40"))
 	url := schema(t, server)
 	nodes := []*Store{open(t, url, Options{}), open(t, url, Options{}), open(t, url, Options{})}
-	r := created(t, nodes[0])
+	calm := patient(t, url)
+	r := created(t, calm)
+	mustWork(t, calm, r)
 	ctx, stop := context.WithCancel(context.Background())
 	var load sync.WaitGroup
 	for i := range 48 {
@@ -176,12 +217,13 @@ func TestThawUnderLoad(t *testing.T) {
 	server.Freeze()
 	time.Sleep(frozen)
 	server.Thaw()
+	mustWork(t, calm, r)
 	for _, node := range nodes {
-		mustWork(t, node, r)
+		mustRecover(t, node, r)
 	}
 	stop()
 	load.Wait()
-	mustBeDense(t, nodes[0])
+	mustBeDense(t, calm)
 }
 
 func mustBeEnded(t *testing.T, s *Store, id rescind.SessionID) {
@@ -198,11 +240,12 @@ func TestAcknowledgedEndsSurviveCrashes(t *testing.T) {
 	t.Parallel() // it mostly waits
 	server := postgres.Start(t)
 	url := schema(t, server)
-	s, other := open(t, url, Options{}), open(t, url, Options{})
+	s, other, calm := open(t, url, Options{}), open(t, url, Options{}), patient(t, url)
 	for round := range 3 {
-		ids := fill(t, s, 3000)
+		ids := fill(t, calm, 3000)
 		var mu sync.Mutex
 		var ended []rescind.SessionID
+		some, none := make(chan struct{}), make(chan struct{})
 		var wg sync.WaitGroup
 		for part := range 32 {
 			wg.Go(func() {
@@ -213,26 +256,35 @@ func TestAcknowledgedEndsSurviveCrashes(t *testing.T) {
 						return // the crash
 					}
 					mu.Lock()
-					ended = append(ended, ids[i])
+					if ended = append(ended, ids[i]); len(ended) == 100*(round+1) {
+						close(some)
+					}
 					mu.Unlock()
 				}
 			})
 		}
-		time.Sleep(time.Duration(20+20*round) * time.Millisecond)
+		go func() {
+			wg.Wait()
+			close(none)
+		}()
+		select {
+		case <-some:
+		case <-none:
+		}
 		if round%2 == 0 {
 			server.Kill()
 		} else {
 			server.Stop(true)
 		}
-		wg.Wait()
+		<-none
 		server.Restart()
 		if len(ended) == 0 {
 			t.Error("nothing was ended before the crash")
 		}
 		for _, id := range ended {
-			mustBeEnded(t, other, id)
+			mustBeEnded(t, calm, id)
 		}
-		mustBeDense(t, other)
+		mustBeDense(t, calm)
 	}
 }
 
@@ -263,7 +315,7 @@ func mustBeDense(t *testing.T, s *Store) []rescind.Ending {
 func TestNodesShareOneOrder(t *testing.T) {
 	server := postgres.Start(t)
 	url := schema(t, server)
-	nodes := []*Store{open(t, url, Options{}), open(t, url, Options{}), open(t, url, Options{})}
+	nodes := []*Store{patient(t, url), patient(t, url), patient(t, url)}
 	ids := fill(t, nodes[0], 1500)
 	stop := make(chan struct{})
 	var readers, writers sync.WaitGroup
@@ -323,7 +375,8 @@ func TestNodesShareOneOrder(t *testing.T) {
 // no refresh, login or touch on another overtakes it.
 func TestStepsOfNodesWaitForEachOther(t *testing.T) {
 	server := postgres.Start(t)
-	s := open(t, schema(t, server), Options{})
+	url := schema(t, server)
+	s := patient(t, url)
 	r := created(t, s)
 	ctx := context.Background()
 	c, err := s.server.dial(ctx)
@@ -350,7 +403,7 @@ func TestStepsOfNodesWaitForEachOther(t *testing.T) {
 	var wg sync.WaitGroup
 	wg.Go(func() { replaced = s.Replace(ctx, rescind.Replacement{Session: r}) })
 	wg.Go(func() { birth, born = s.Create(ctx, rescind.Creation{Session: late}) })
-	time.Sleep(s.timeout / 8)
+	awaitQuery(t, url, "SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
 	if err := tx.Commit(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -366,33 +419,35 @@ func TestStepsOfNodesWaitForEachOther(t *testing.T) {
 // TestFrozenNodeHoldsNobodyUp: a client that stops in the middle of a transaction
 // with the lock in its hands loses it within the time of a call.
 func TestFrozenNodeHoldsNobodyUp(t *testing.T) {
+	t.Parallel() // it mostly waits
 	server := postgres.Start(t)
 	url := schema(t, server)
-	s := open(t, url, Options{})
+	s := open(t, url, Options{Timeout: 6 * time.Second})
 	r := created(t, s)
 	c, err := s.server.dial(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.drop()
+	begun := time.Now()
 	for _, sql := range []string{beginSQL, strings.ReplaceAll(lockSQL, "$1", fmt.Sprint(int64(stepLock)))} {
 		if _, err := c.pg.Exec(context.Background(), sql); err != nil {
 			t.Fatal(err)
 		}
 	}
-	begun := time.Now()
 	if _, err := s.End(context.Background(), rescind.End{Session: r.ID, At: s.Now()}); err != nil {
 		t.Errorf("End behind a node that has stopped: %v", err)
 	}
-	if d := time.Since(begun); d < s.timeout/4 || d > s.timeout {
-		t.Errorf("it took %s", d)
+	if d := time.Since(begun); d < s.timeout/4 {
+		t.Errorf("nobody held it up: it took %s", d)
 	}
 }
 
 // TestBusyConnectionsEndCalls: calls end in time where no connection is to be had.
 func TestBusyConnectionsEndCalls(t *testing.T) {
+	t.Parallel() // it mostly waits
 	server := postgres.Start(t)
-	s := open(t, schema(t, server), Options{Timeout: 300 * time.Millisecond})
+	s := open(t, schema(t, server), Options{Timeout: 4 * time.Second})
 	r := created(t, s)
 	for range pageConns {
 		slot := <-s.pages.slots
@@ -402,7 +457,7 @@ func TestBusyConnectionsEndCalls(t *testing.T) {
 	if _, err := s.Config(context.Background()); !errors.Is(err, rescind.ErrUnavailable) {
 		t.Errorf("Config without a connection: %v", err)
 	}
-	if d := time.Since(begun); d > 2*s.timeout {
+	if d := time.Since(begun); d > 4*s.timeout {
 		t.Errorf("it took %s", d)
 	}
 	if _, err := s.Lookup(context.Background(), r.ID); err != nil {
@@ -414,25 +469,25 @@ func TestBusyConnectionsEndCalls(t *testing.T) {
 // and leave connections that serve others.
 func TestEndedContextsCutOnlyTheirOwnCall(t *testing.T) {
 	server := postgres.Start(t)
-	s := open(t, schema(t, server), Options{})
+	s := patient(t, schema(t, server))
 	r := created(t, s)
 	var wg sync.WaitGroup
 	for part := range 8 {
 		wg.Go(func() {
 			for i := range 60 {
-				patience := 5 * time.Second
+				limit := patience
 				if part%2 == 0 {
-					patience = time.Duration(i*20) * time.Microsecond
+					limit = time.Duration(i*20) * time.Microsecond
 				}
 				for name, call := range each(s, r) {
-					ctx, cancel := context.WithTimeout(context.Background(), patience)
+					ctx, cancel := context.WithTimeout(context.Background(), limit)
 					err := call(ctx)
 					cancel()
 					switch {
 					case err == nil, errors.Is(err, rescind.ErrConflict):
 					case part%2 == 0 && errors.Is(err, rescind.ErrUnavailable):
 					default:
-						t.Errorf("%s, with %s: %v", name, patience, err)
+						t.Errorf("%s, with %s: %v", name, limit, err)
 					}
 				}
 			}

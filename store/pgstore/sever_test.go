@@ -22,6 +22,7 @@ type wire struct {
 	l          net.Listener
 	to         string
 	deaf, mute atomic.Bool // what the node says is lost; what the server says is lost
+	lost       atomic.Int64
 	delay      atomic.Int64
 	conns      sync.Map
 }
@@ -70,6 +71,7 @@ func (w *wire) pass(to, from net.Conn, lost *atomic.Bool) {
 			time.Sleep(d)
 		}
 		if lost.Load() {
+			w.lost.Add(int64(n))
 			continue
 		}
 		if _, err := to.Write(b[:n]); err != nil {
@@ -98,9 +100,9 @@ func TestLostWordsAreUnknownOutcomes(t *testing.T) {
 	t.Parallel() // it mostly waits
 	server := postgres.Start(t)
 	url := schema(t, server)
-	direct := open(t, url, Options{})
+	direct := patient(t, url)
 	w := newWire(t, server)
-	s := open(t, w.url(server, url), Options{Timeout: time.Second})
+	s := patient(t, w.url(server, url))
 	ctx := context.Background()
 	for name, lost := range map[string]*atomic.Bool{"request": &w.deaf, "answer": &w.mute} {
 		ended, swapped, touched, kept, fresh := created(t, direct), created(t, direct), created(t, direct), created(t, direct), sample(int(subjects.Add(1)), direct.Now())
@@ -141,12 +143,19 @@ func TestLostWordsAreUnknownOutcomes(t *testing.T) {
 				done(rescind.SessionID{}, func(s rescind.Snapshot) bool { return s.Config == config+1 })},
 		} {
 			warm(t, s, ended)
+			before, result := w.lost.Load(), make(chan error, 1)
 			lost.Store(true)
-			if err := c.call(); !errors.Is(err, rescind.ErrUnavailable) || errors.Is(err, rescind.ErrConflict) {
-				t.Errorf("%s whose %s is lost: %v", method, name, err)
+			go func() { result <- c.call() }()
+			for limit := time.Now().Add(patience); w.lost.Load() == before || lost == &w.mute && !c.done(); time.Sleep(time.Millisecond) {
+				if time.Now().After(limit) {
+					t.Fatalf("%s whose %s is lost: it was never sent", method, name)
+				}
 			}
 			w.cut()
 			lost.Store(false)
+			if err := <-result; !errors.Is(err, rescind.ErrUnavailable) || errors.Is(err, rescind.ErrConflict) {
+				t.Errorf("%s whose %s is lost: %v", method, name, err)
+			}
 			if got := c.done(); got != (lost == &w.mute) {
 				t.Errorf("%s whose %s is lost: done is %t", method, name, got)
 			}
@@ -201,7 +210,7 @@ func TestSlowNetworkIsOnlySlow(t *testing.T) {
 	server := postgres.Start(t)
 	url := schema(t, server)
 	w := newWire(t, server)
-	s := open(t, w.url(server, url), Options{})
+	s := patient(t, w.url(server, url))
 	w.delay.Store(int64(50 * time.Millisecond))
 	for range 2 {
 		mustWork(t, s, created(t, s))

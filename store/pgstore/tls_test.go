@@ -29,7 +29,7 @@ func TestTLS(t *testing.T) {
 	server.Stop(false)
 	server.Restart()
 	verified := strings.Replace(plain, "sslmode=disable", "sslmode=verify-full&sslrootcert="+root, 1)
-	s := open(t, verified, Options{})
+	s := patient(t, verified)
 	for range 3 {
 		mustWork(t, s, created(t, s))
 	}
