@@ -107,7 +107,7 @@ func (r *run) everyRoute() []*route {
 // teachValid asks every route with a session that nobody has ended.
 func (r *run) teachValid(ctx context.Context, s *session, times int) error {
 	all := r.together(s)
-	return r.eachRoute(func(rt *route) error {
+	return r.eachRoute(ctx, func(rt *route) error {
 		for range times {
 			a := r.ask(ctx, "valid control", all, rt)
 			a.class, a.note = "", ""
@@ -146,15 +146,15 @@ func (r *run) leadsAway(a *answer) bool {
 }
 
 // eachRoute calls f for all routes that are not left out yet, at the same time.
-func (r *run) eachRoute(f func(*route) error) error {
+func (r *run) eachRoute(ctx context.Context, f func(*route) error) error {
 	errs := make([]error, len(r.considered))
-	var wg sync.WaitGroup
+	all := newCrew(ctx)
 	for i, rt := range r.considered {
 		if rt.reason == "" {
-			wg.Go(func() { errs[i] = f(rt) })
+			all.Go(func() { errs[i] = f(rt) })
 		}
 	}
-	wg.Wait()
+	all.Wait()
 	return errors.Join(errs...)
 }
 
@@ -187,7 +187,7 @@ func (r *run) teachDead(ctx context.Context, s *session) ([]Result, error) {
 	controls := r.deadControls(s)
 	var mu sync.Mutex
 	accepted := map[string][]*answer{}
-	err := r.eachRoute(func(rt *route) error {
+	err := r.eachRoute(ctx, func(rt *route) error {
 		for i, c := range controls {
 			answers, err := r.teachRefusal(ctx, s, c, rt)
 			if err != nil || rt.reason != "" {

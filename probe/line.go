@@ -144,7 +144,7 @@ func (r *run) openWebSocket(ctx context.Context, l *line) error {
 		return errors.New(r.secrets.mask(err.Error()))
 	}
 	conn.SetReadLimit(r.client.body)
-	go func() {
+	newCrew(ctx).Go(func() {
 		defer close(l.done)
 		for {
 			_, text, err := conn.Read(ctx)
@@ -157,8 +157,8 @@ func (r *run) openWebSocket(ctx context.Context, l *line) error {
 				return
 			}
 		}
-	}()
-	go l.send(ctx, r, conn)
+	})
+	newCrew(ctx).Go(func() { l.send(ctx, r, conn) })
 	return nil
 }
 
@@ -209,7 +209,7 @@ func (r *run) openStream(ctx context.Context, l *line) error {
 		}
 		return fmt.Errorf("it was answered %d, %s", response.StatusCode, response.Header.Get("Content-Type"))
 	}
-	go func() {
+	newCrew(ctx).Go(func() {
 		defer close(l.done)
 		defer response.Body.Close()
 		var why error
@@ -226,7 +226,7 @@ func (r *run) openStream(ctx context.Context, l *line) error {
 			why = errFlood // the end is this side's, and not the server's
 		}
 		l.end(why)
-	}()
+	})
 	return nil
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 )
 
@@ -36,16 +35,16 @@ func runLogout(ctx context.Context, r *run) ([]Result, error) {
 	}
 	endings := make([]*ending, len(r.target.Instances))
 	errs := make([]error, len(endings))
-	var wg sync.WaitGroup
+	all := newCrew(ctx)
 	for i, instance := range r.target.Instances {
 		end := func() { endings[i], errs[i] = r.loginAndLogout(ctx, "logout", instance) }
 		if r.crowded {
 			end() // one session at a time
 		} else {
-			wg.Go(end)
+			all.Go(end)
 		}
 	}
-	wg.Wait()
+	all.Wait()
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
@@ -110,10 +109,10 @@ func (r *run) livesOf(ctx context.Context, name string, s *session) ([]*life, er
 
 // watchBefore makes one request of each life, as a control.
 func (r *run) watchBefore(ctx context.Context, lives []*life) error {
-	var wg sync.WaitGroup
+	all := newCrew(ctx)
 	errs := make([]error, len(lives))
 	for i, l := range lives {
-		wg.Go(func() {
+		all.Go(func() {
 			release, err := r.work(ctx)
 			if err != nil {
 				errs[i] = err
@@ -138,7 +137,7 @@ func (r *run) watchBefore(ctx context.Context, lives []*life) error {
 			}
 		})
 	}
-	wg.Wait()
+	all.Wait()
 	return errors.Join(errs...)
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 )
 
 // forks is how many refreshes with one token are sent at once, in each round. Two
@@ -127,17 +126,17 @@ func (r *run) fork(ctx context.Context, s *session, n int) (*fork, error) {
 	copies := make([]*session, n)
 	errs := make([]error, len(copies))
 	start := make(chan struct{})
-	var wg sync.WaitGroup
+	all := newCrew(ctx)
 	for i := range copies {
 		copies[i] = s.copied()
 		at := r.target.Instances[i%len(r.target.Instances)]
-		wg.Go(func() {
+		all.Go(func() {
 			<-start
 			_, errs[i] = r.refresh(ctx, "refresh beside others", copies[i], at)
 		})
 	}
 	close(start)
-	wg.Wait()
+	all.Wait()
 	refused := 0
 	for i, err := range errs {
 		if err := fatal(ctx, err); err != nil {
@@ -271,9 +270,9 @@ func (r *run) inFlight(ctx context.Context, name string) (*bout, error) {
 	over := make(chan struct{})
 	warm := make(chan struct{}, streams)
 	answers := make([][]*answer, streams)
-	var wg sync.WaitGroup
+	all := newCrew(ctx)
 	for i := range streams {
-		wg.Go(func() {
+		all.Go(func() {
 			for n := 0; ; n++ {
 				var last bool
 				select {
@@ -293,12 +292,15 @@ func (r *run) inFlight(ctx context.Context, name string) (*bout, error) {
 		})
 	}
 	for range streams {
-		<-warm
+		select {
+		case <-warm:
+		case <-ctx.Done():
+		}
 	}
 	before := len(s.trail)
 	logout, logoutErr := r.logout(ctx, s, instance)
 	close(over)
-	wg.Wait()
+	all.Wait()
 	if logoutErr != nil {
 		return nil, fmt.Errorf("logout beside other requests: %w", logoutErr)
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 )
 
@@ -332,21 +331,21 @@ func (r *run) race(ctx context.Context, i int, offset time.Duration) (*bout, err
 		}
 		<-first
 	}
-	var wg sync.WaitGroup
-	wg.Go(func() {
+	all := newCrew(ctx)
+	all.Go(func() {
 		begin(i%2 == 0)
 		if refreshErr = r.options.Sleep(ctx, -offset); refreshErr == nil {
 			refresh, refreshErr = r.refresh(ctx, "refresh beside the logout", winner, at)
 		}
 	})
-	wg.Go(func() {
+	all.Go(func() {
 		begin(i%2 != 0)
 		if logoutErr = r.options.Sleep(ctx, offset); logoutErr == nil {
 			logout, logoutErr = r.logout(ctx, s, instance)
 		}
 	})
 	close(start)
-	wg.Wait()
+	all.Wait()
 	for _, err := range []error{refreshErr, logoutErr} {
 		if err := fatal(ctx, err); err != nil {
 			return nil, err

@@ -3,7 +3,6 @@ package probe
 import (
 	"context"
 	"slices"
-	"sync"
 	"time"
 )
 
@@ -43,13 +42,13 @@ const (
 // last replay that proves nothing is repeated. The error is that of the context,
 // or of a limit that is reached.
 func (r *run) watch(ctx context.Context, lives []*life, delays ...time.Duration) error {
-	var wg sync.WaitGroup
+	all := newCrew(ctx)
 	errs := make([]error, len(lives))
 	horizon := r.horizon(lives)
 	for i, l := range lives {
-		wg.Go(func() { errs[i] = r.follow(ctx, l, r.schedule(l, delays, horizon)) })
+		all.Go(func() { errs[i] = r.follow(ctx, l, r.schedule(l, delays, horizon)) })
 	}
-	wg.Wait()
+	all.Wait()
 	r.settle(ctx, lives)
 	for _, err := range errs {
 		if err != nil {

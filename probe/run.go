@@ -27,7 +27,14 @@ func Run(ctx context.Context, t *target.Target, o Options) (*Report, error) {
 	r := newRun(t, o)
 	r.report.Started = o.Now()
 	chosen := choose(experiments(), o)
-	results := r.all(ctx, chosen)
+	var results []Result
+	err := r.contained(ctx, func(ctx context.Context) error {
+		results = r.all(ctx, chosen)
+		return nil
+	})
+	for _, e := range chosen {
+		results = e.conclude(results, err)
+	}
 	r.report.Interrupted = ctx.Err() != nil
 	r.end(ctx)
 	r.report.Ended = o.Now()
@@ -125,7 +132,11 @@ var errControls = errors.New("the controls failed (see the remarks)")
 // all makes the controls and the experiments.
 func (r *run) all(ctx context.Context, chosen []experiment) []Result {
 	r.options.Progress(Progress{Experiment: "controls", Left: len(chosen)})
-	results, err := r.controls(ctx)
+	var results []Result
+	err := r.contained(ctx, func(ctx context.Context) (err error) {
+		results, err = r.controls(ctx)
+		return err
+	})
 	r.options.Progress(Progress{Experiment: "controls", Ended: true, Results: results, Requests: int(r.client.sent.Load()), Left: len(chosen)})
 	if err != nil {
 		r.remark("the controls failed: %s", r.secrets.mask(err.Error()))
@@ -144,11 +155,11 @@ func (r *run) all(ctx context.Context, chosen []experiment) []Result {
 	}
 	p := &parade{run: r, left: len(chosen)}
 	lost := r.keeper.lost
-	var wg sync.WaitGroup
+	all := newCrew(ctx)
 	for _, e := range beside {
-		wg.Go(func() { p.make(ctx, e) })
+		all.Go(func() { p.make(ctx, e) })
 	}
-	wg.Wait()
+	all.Wait()
 	if (r.keeper.lost > lost || p.lost || r.canaryDied(ctx)) && ctx.Err() == nil {
 		// Somebody's sessions ended without their logout. What was found may be
 		// nobody's fault but that of too many sessions at once.
@@ -211,15 +222,16 @@ func (p *parade) make(ctx context.Context, e experiment) {
 	p.step(e, e.conclude(results, err), true)
 }
 
-// try makes an experiment. A fault of it must not keep the run from undoing what
-// it changed at the target.
+// try makes an experiment. With a fault it has no results.
 func (p *parade) try(ctx context.Context, e experiment) (results []Result, err error) {
-	defer func() {
-		if fault := recover(); fault != nil {
-			results, err = nil, fmt.Errorf("a fault of the probe itself, please report it: %v", fault)
-		}
-	}()
-	return e.run(ctx, p.run)
+	err = p.run.contained(ctx, func(ctx context.Context) (err error) {
+		results, err = e.run(ctx, p.run)
+		return err
+	})
+	if errors.As(err, new(*faultError)) {
+		results = nil
+	}
+	return results, err
 }
 
 func (p *parade) step(e experiment, results []Result, ended bool) {
@@ -246,7 +258,7 @@ func (r *run) end(ctx context.Context) {
 	defer cancel()
 	r.client.budget.Store(r.client.limit)
 	for _, f := range slices.Backward(r.atEnd) {
-		if err := f(ctx); err != nil {
+		if err := r.contained(ctx, f); err != nil {
 			r.remark("not undone: %s", r.secrets.mask(err.Error()))
 		}
 	}
@@ -254,23 +266,29 @@ func (r *run) end(ctx context.Context) {
 		return
 	}
 	left := slices.Clone(r.open)
-	var wg sync.WaitGroup
+	all := newCrew(ctx)
 	for _, s := range left {
-		wg.Go(func() {
+		all.Go(func() {
 			// Most of them were ended by what they were for: a refusal is no news.
-			if _, err := r.logout(ctx, s, s.instance); err == nil {
+			err := r.contained(ctx, func(ctx context.Context) error {
+				_, err := r.logout(ctx, s, s.instance)
+				return err
+			})
+			if err == nil {
 				r.closed(s)
 			}
 		})
 	}
-	wg.Wait()
+	all.Wait()
 	r.client.http.CloseIdleConnections()
 }
 
 func (r *run) remark(format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.report.Remarks = append(r.report.Remarks, fmt.Sprintf(format, args...))
+	if text := fmt.Sprintf(format, args...); !slices.Contains(r.report.Remarks, text) {
+		r.report.Remarks = append(r.report.Remarks, text)
+	}
 }
 
 func (rt *route) report(r *run) Route {

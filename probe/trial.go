@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"sync"
 
 	"github.com/rescind/rescind/probe/target"
 )
@@ -112,9 +111,9 @@ func (r *run) heard(ctx context.Context, role string, a artefact, rt *route) (*a
 // atOnce calls f for 0 to n-1, as many at once as there are workers.
 func (r *run) atOnce(ctx context.Context, n int, f func(i int) error) error {
 	errs := make([]error, n)
-	var wg sync.WaitGroup
+	all := newCrew(ctx)
 	for i := range n {
-		wg.Go(func() {
+		all.Go(func() {
 			release, err := r.work(ctx)
 			if err != nil {
 				errs[i] = err
@@ -124,7 +123,7 @@ func (r *run) atOnce(ctx context.Context, n int, f func(i int) error) error {
 			errs[i] = f(i)
 		})
 	}
-	wg.Wait()
+	all.Wait()
 	return errors.Join(errs...)
 }
 
