@@ -154,6 +154,6 @@ func (st *restoreStep) apply(c *committer) error {
 	v.epoch = st.epoch
 	v.config++ // so that nobody takes the configuration for the one it had seen
 	c.moveCutoff(&rescind.Ending{Kind: rescind.EndAll, At: now})
-	c.event(appendEvent(nil, &rescind.Event{At: now, Kind: rescind.EventBackupOpened, Actor: rescind.ActorSelf, Reason: string(rescind.ReasonAll)}))
+	c.event(rescind.AppendEvent(nil, &rescind.Event{At: now, Kind: rescind.EventBackupOpened, Actor: rescind.ActorSelf, Reason: string(rescind.ReasonAll)}))
 	return nil
 }

@@ -27,14 +27,14 @@ type block struct {
 
 // add appends an entry, which is given in two parts. The caller sends the block
 // off when it is full.
-func (b *block) add(number uint64, prefix, entry []byte) {
+func (b *block) add(number uint64, entry []byte) {
 	if b.n == 0 {
 		b.first = number
 	}
 	b.n++
 	b.value = binary.AppendUvarint(b.value, number-b.first)
-	b.value = binary.AppendUvarint(b.value, uint64(len(prefix)+len(entry)))
-	b.value = append(append(b.value, prefix...), entry...)
+	b.value = binary.AppendUvarint(b.value, uint64(len(entry)))
+	b.value = append(b.value, entry...)
 }
 
 func (b *block) full() bool { return b.n >= blockEntries || len(b.value) >= blockBytes }
@@ -172,7 +172,7 @@ func (s *Store) without(kind byte, drop []uint64) (list []rewrite, removed int, 
 			if left.n == 0 {
 				left.first, left.n = first, 1 // distances stay
 			}
-			left.add(number, nil, entry)
+			left.add(number, entry)
 			return true, nil
 		}); err != nil {
 			return nil, 0, err

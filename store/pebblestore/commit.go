@@ -1,7 +1,6 @@
 package pebblestore
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"maps"
@@ -35,8 +34,7 @@ type committer struct {
 	changed bool // whether view differs from the last flight's
 	tags    []uint64
 
-	endings, log block  // of this flight, not in the batch yet
-	random       []byte // for nonces
+	endings, log block // of this flight, not in the batch yet
 	buf          []byte
 }
 
@@ -209,25 +207,20 @@ func (c *committer) markEnded(s *seen, mark []byte) {
 	c.err = firstOf(c.err, op.Finish())
 }
 
-// ending gives an entry (appendEnding) the next position.
+// ending gives an entry ([rescind.AppendEnding]) the next position.
 func (c *committer) ending(value []byte) rescind.Position {
-	if len(c.random) < nonceSize {
-		c.random = make([]byte, 256*nonceSize)
-		_, _ = rand.Read(c.random) // never fails: crypto/rand ends the process instead
-	}
 	c.head++
-	c.endings.add(uint64(c.head), c.random[:nonceSize], value)
-	c.random = c.random[nonceSize:]
+	c.endings.add(uint64(c.head), value)
 	if c.endings.full() {
 		c.send(&c.endings)
 	}
 	return c.head
 }
 
-// event gives an event (appendEvent) the next sequence.
+// event gives an event ([rescind.AppendEvent]) the next sequence.
 func (c *committer) event(value []byte) {
 	c.events++
-	c.log.add(c.events, nil, value)
+	c.log.add(c.events, value)
 	if c.log.full() {
 		c.send(&c.log)
 	}
@@ -242,7 +235,7 @@ func (c *committer) change() *view {
 
 // moveCutoff moves a cutoff to the next position.
 func (c *committer) moveCutoff(e *rescind.Ending) {
-	to := cutoff{to: c.ending(appendEnding(nil, e)), at: e.At}
+	to := cutoff{to: c.ending(rescind.AppendEnding(nil, e)), at: e.At}
 	value := to.append(nil)
 	switch e.Kind {
 	case rescind.EndSubject:

@@ -118,7 +118,7 @@ func (st *configureStep) apply(c *committer) error {
 		if e := &st.ends[i]; e.Kind == rescind.EndClient {
 			c.moveCutoff(e)
 		} else {
-			c.ending(appendEnding(nil, e))
+			c.ending(rescind.AppendEnding(nil, e))
 		}
 	}
 	for _, e := range st.events {

@@ -8,84 +8,6 @@ import (
 	"github.com/rescind/rescind"
 )
 
-// eventFormat is the first byte of a stored event.
-const eventFormat = 1
-
-// eventKinds gives the usual kinds a number, for short. Stored numbers count
-// from one, so this list only ever grows at its end.
-var eventKinds = [...]rescind.EventKind{
-	rescind.EventSessionCreated, rescind.EventSessionRefreshed, rescind.EventSessionEnded, rescind.EventTokenDropped,
-	rescind.EventSubjectEnded, rescind.EventSubjectErased, rescind.EventClientEnded, rescind.EventAllEnded,
-	rescind.EventClientAdded, rescind.EventClientRemoved, rescind.EventKeyCreated, rescind.EventKeyRotated,
-	rescind.EventKeyRevoked, rescind.EventBackupOpened,
-}
-
-// How a session id is written.
-const (
-	eventNoSession = iota
-	eventSessionID // as its bytes
-	eventSessionText
-)
-
-// appendEvent appends e without its id, which is its number.
-func appendEvent(b []byte, e *rescind.Event) []byte {
-	b = appendTime(append(b, eventFormat), e.At)
-	kind := byte(0)
-	for i, k := range eventKinds {
-		if k == e.Kind {
-			kind = byte(i + 1)
-		}
-	}
-	if b = append(b, kind); kind == 0 {
-		b = appendText(b, string(e.Kind))
-	}
-	if id, err := rescind.ParseSessionID(e.Session); err == nil {
-		b = append(append(b, eventSessionID), id[:]...)
-	} else if e.Session != "" {
-		b = appendText(append(b, eventSessionText), e.Session)
-	} else {
-		b = append(b, eventNoSession)
-	}
-	for _, v := range [...]string{e.Actor, e.Subject, e.Client, e.Key, e.Reason, e.Detail} {
-		b = appendText(b, v)
-	}
-	return b
-}
-
-func parseEvent(n uint64, entry []byte) (rescind.Event, error) {
-	r := reader{b: entry}
-	if r.byte() != eventFormat {
-		return rescind.Event{}, damaged("an event")
-	}
-	e := rescind.Event{ID: eventID(n), At: r.time()}
-	switch kind := int(r.byte()); {
-	case kind == 0:
-		e.Kind = rescind.EventKind(r.text())
-	case kind <= len(eventKinds):
-		e.Kind = eventKinds[kind-1]
-	default:
-		r.bad = true
-	}
-	switch r.byte() {
-	case eventNoSession:
-	case eventSessionID:
-		var id rescind.SessionID
-		copy(id[:], r.take(len(id)))
-		e.Session = id.String()
-	case eventSessionText:
-		e.Session = r.text()
-	default:
-		r.bad = true
-	}
-	for _, v := range [...]*string{&e.Actor, &e.Subject, &e.Client, &e.Key, &e.Reason, &e.Detail} {
-		*v = r.text()
-	}
-	if r.bad || len(r.b) > 0 {
-		return rescind.Event{}, damaged("an event")
-	}
-	return e, nil
-}
-
 // eventID is the sequence as text that sorts as it does.
 func eventID(n uint64) string { return fmt.Sprintf("%016x", n) }
 
@@ -122,7 +44,7 @@ func (s *Store) Events(ctx context.Context, q rescind.EventQuery) (page rescind.
 			page.Next = eventID(n + 1) // this one is the first of the next page
 			return false, nil
 		}
-		e, err := parseEvent(n, entry)
+		e, err := rescind.ParseEvent(eventID(n), entry)
 		if err == nil && q.Match(&e) {
 			page.Events = append(page.Events, e)
 		}

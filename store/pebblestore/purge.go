@@ -159,7 +159,7 @@ func (s *Store) each(kind byte, after []byte, limit int, use func(key, value []b
 func (s *Store) collectEntries(q *rescind.PurgeStep, kind byte, after []byte, limit int, st *purgeStep) (read int, last []byte, err error) {
 	var from, to uint64
 	use := func(n uint64, entry []byte) (bool, error) {
-		e, err := parseEvent(n, entry)
+		e, err := rescind.ParseEvent(eventID(n), entry)
 		if err == nil && q.DropEvent(&e) {
 			st.events = append(st.events, n)
 		}
@@ -172,7 +172,7 @@ func (s *Store) collectEntries(q *rescind.PurgeStep, kind byte, after []byte, li
 		// Only the front of the feed is cut off, so that it stays dense.
 		to = s.head.Load() + 1
 		use = func(n uint64, entry []byte) (bool, error) {
-			e, err := parseEnding(n, entry)
+			e, err := rescind.ParseEnding(rescind.Position(n), entry)
 			if err != nil || !e.At.Before(q.FeedBefore) {
 				return false, err
 			}

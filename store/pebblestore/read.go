@@ -178,7 +178,7 @@ func (s *Store) Feed(ctx context.Context, after rescind.Position, limit int) (pa
 			full = true
 			return false, nil
 		}
-		e, err := parseEnding(at, entry)
+		e, err := rescind.ParseEnding(next, entry)
 		page.Endings = append(page.Endings, e)
 		next++
 		return true, err

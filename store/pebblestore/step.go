@@ -55,7 +55,7 @@ func (s *Store) write(ctx context.Context, st step, prepare func() error) error 
 func encodeEvents(events []rescind.Event) [][]byte {
 	values := make([][]byte, len(events))
 	for i := range events {
-		values[i] = appendEvent(nil, &events[i])
+		values[i] = rescind.AppendEvent(nil, &events[i])
 	}
 	return values
 }
@@ -79,9 +79,9 @@ func (s *Store) planEnd(p *endPlan, e *rescind.End) (err error) {
 	b := make([]byte, 0, 256) // for all three
 	b = appendMark(b, at, e.Reason)
 	p.mark = b[:len(b):len(b)]
-	b = appendEnding(b[len(b):], &rescind.Ending{Kind: rescind.EndSession, Session: e.Session, At: at})
+	b = rescind.AppendEnding(b[len(b):], &rescind.Ending{Kind: rescind.EndSession, Session: e.Session, At: at})
 	p.ending = b[:len(b):len(b)]
-	p.event = appendEvent(b[len(b):], &e.Event)
+	p.event = rescind.AppendEvent(b[len(b):], &e.Event)
 	return nil
 }
 
@@ -225,7 +225,7 @@ func (s *Store) Replace(ctx context.Context, r rescind.Replacement) error {
 		now := s.Now()
 		st.dropped = make([][]byte, len(r.Dropped))
 		for i, id := range r.Dropped {
-			st.dropped[i] = appendEnding(nil, &rescind.Ending{Kind: rescind.EndToken, Session: r.Session.ID, Token: id, At: now})
+			st.dropped[i] = rescind.AppendEnding(nil, &rescind.Ending{Kind: rescind.EndToken, Session: r.Session.ID, Token: id, At: now})
 		}
 		st.events = encodeEvents(r.Events)
 		return nil
@@ -299,7 +299,7 @@ func (s *Store) MoveCutoff(ctx context.Context, m rescind.CutoffMove) (rescind.P
 	case m.Keep != nil && (m.Kind != rescind.EndSubject || m.Keep.Session.Tag() != m.Tag):
 		return 0, fmt.Errorf("%w: a cutoff spares a session of its subject only", rescind.ErrInvalid)
 	}
-	st := &moveStep{ending: rescind.Ending{Kind: m.Kind, Tag: m.Tag, Name: m.Name, At: m.At}, event: appendEvent(nil, &m.Event)}
+	st := &moveStep{ending: rescind.Ending{Kind: m.Kind, Tag: m.Tag, Name: m.Name, At: m.At}, event: rescind.AppendEvent(nil, &m.Event)}
 	err := s.write(ctx, st, func() error {
 		if m.Keep == nil {
 			return nil

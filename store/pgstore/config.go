@@ -107,7 +107,7 @@ func (s *Store) Configure(ctx context.Context, c rescind.Change) (rescind.Positi
 	}
 	endings, cutoffs := make([][]byte, len(c.Ends)), map[string]int{}
 	for i, e := range c.Ends {
-		endings[i] = encodeEnding(e)
+		endings[i] = rescind.AppendEnding(nil, &e)
 		if e.Kind == rescind.EndClient {
 			cutoffs[e.Name] = i
 		}

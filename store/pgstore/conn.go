@@ -264,7 +264,7 @@ func retry(ctx context.Context, s *server, c **conn, f func() error) error {
 				(*c).used = time.Now()
 				return nil
 			}
-			if errors.Is(err, rescind.ErrInvalid) || errors.Is(err, errDamaged) {
+			if errors.Is(err, rescind.ErrInvalid) || errors.Is(err, rescind.ErrRecord) {
 				return err
 			}
 			(*c).drop()

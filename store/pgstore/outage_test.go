@@ -392,8 +392,8 @@ func TestStepsOfNodesWaitForEachOther(t *testing.T) {
 		t.Fatal(err)
 	}
 	var cut int64
-	ending := encodeEnding(rescind.Ending{Kind: rescind.EndSubject, Tag: r.ID.Tag(), At: s.Now()})
-	if err := tx.QueryRow(ctx, moveSQL, nil, 0, subjectKey(r.ID.Tag()), s.Now().UnixMilli(), ending, appendEvent(nil, &rescind.Event{})).Scan(&cut); err != nil {
+	ending := rescind.AppendEnding(nil, &rescind.Ending{Kind: rescind.EndSubject, Tag: r.ID.Tag(), At: s.Now()})
+	if err := tx.QueryRow(ctx, moveSQL, nil, 0, subjectKey(r.ID.Tag()), s.Now().UnixMilli(), ending, rescind.AppendEvent(nil, &rescind.Event{})).Scan(&cut); err != nil {
 		t.Fatal(err)
 	}
 	late := sample(0, s.Now())

@@ -205,9 +205,9 @@ func (s *Store) purgeFeed(ctx context.Context, before time.Time, limit int, sum 
 			if len(body) == 0 || !on {
 				continue
 			}
-			e, err := parseEnding(at, body)
+			e, err := rescind.ParseEnding(rescind.Position(at), body)
 			if err != nil {
-				return err
+				return unavailable("purge", err)
 			}
 			if on = e.At.Before(before); on {
 				tail = at

@@ -127,7 +127,7 @@ func (r *snapshotRow) snapshot() (rescind.Snapshot, error) {
 	}
 	session, err := rescind.ParseRecord(rescind.SessionID(r.id), r.record)
 	if err != nil {
-		return snap, damaged("a record: " + err.Error())
+		return snap, unavailable("look-up", err)
 	}
 	session.Version, session.Birth = uint64(*r.version), rescind.Position(*r.birth)
 	session.LastActive = fromMillis(*r.lastActive)
@@ -258,9 +258,9 @@ func (s *Store) Feed(ctx context.Context, after rescind.Position, limit int) (pa
 				if next++; next == after+1 {
 					continue
 				}
-				e, err := parseEnding(*at, body)
+				e, err := rescind.ParseEnding(rescind.Position(*at), body)
 				if err != nil {
-					return err
+					return unavailable("feed", err)
 				}
 				page.Endings = append(page.Endings, e)
 			}
@@ -345,9 +345,9 @@ func readEvents(c *conn, sql string, from int64, limit int, use func(seq int64, 
 		if err := rows.Scan(&last, &body); err != nil {
 			return 0, false, err
 		}
-		e, err := parseEvent(last, body)
+		e, err := rescind.ParseEvent(eventID(last), body)
 		if err != nil {
-			return 0, false, err
+			return 0, false, unavailable("events", err)
 		}
 		read++
 		on = on && use(last, &e)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/rescind/rescind"
 	"github.com/rescind/rescind/tests/postgres"
@@ -148,7 +149,7 @@ func TestACancelledWaitForAStandbyIsNoSuccess(t *testing.T) {
 	mustRecover(t, s, created(t, calm))
 	server.Set("synchronous_standby_names", "nobody")
 	server.Reload()
-	awaitQuery(t, url, "SELECT current_setting('synchronous_standby_names') = 'nobody'")
+	awaitCommitsThatWait(t, url)
 
 	// No standby answers: unavailable in time, and nobody has seen it.
 	begun := time.Now()
@@ -186,6 +187,41 @@ func TestACancelledWaitForAStandbyIsNoSuccess(t *testing.T) {
 }
 
 // awaitQuery asks until the answer is true.
+// awaitCommitsThatWait waits until a commit waits for a standby: it is another
+// process of the server's than those that show the setting that decides it.
+func awaitCommitsThatWait(t *testing.T, url string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	cfg, err := pgx.ParseConfig(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	waited := false
+	cfg.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { waited = waited || n.Code == "01000" } // the wait was cancelled
+	c, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close(ctx) }() // nothing depends on it
+	result := make(chan error)
+	go func() {
+		for !waited {
+			if _, err := c.Exec(ctx, "SELECT txid_current(), pg_logical_emit_message(true, 'a commit', '')"); err != nil {
+				result <- err
+				return
+			}
+		}
+		result <- nil
+	}()
+	const waiting = " FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+	awaitQuery(t, url, "SELECT count(*) > 0"+waiting)
+	execute(t, url, "SELECT pg_cancel_backend(pid)"+waiting)
+	if err := <-result; err != nil {
+		t.Fatal(err)
+	}
+}
+
 func awaitQuery(t *testing.T, url, sql string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)

@@ -2,7 +2,6 @@ package pgstore
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 	"time"
 
@@ -36,14 +35,9 @@ func allKey() []byte                    { return []byte{3} }
 func encodeEvents(events []rescind.Event) [][]byte {
 	list := make([][]byte, len(events))
 	for i := range events {
-		list[i] = appendEvent(nil, &events[i])
+		list[i] = rescind.AppendEvent(nil, &events[i])
 	}
 	return list
-}
-
-func encodeEnding(e rescind.Ending) []byte {
-	_, _ = rand.Read(e.Nonce[:]) // never fails: crypto/rand ends the process instead
-	return appendEnding(nil, &e)
 }
 
 // encodeRecord leaves out what has columns of its own.
@@ -67,8 +61,8 @@ func (a *endArgs) add(s *Store, e *rescind.End) {
 	a.ids = append(a.ids, append([]byte(nil), e.Session[:]...))
 	a.ats = append(a.ats, toMillis(at))
 	a.reasons = append(a.reasons, []byte(e.Reason))
-	a.endings = append(a.endings, encodeEnding(rescind.Ending{Kind: rescind.EndSession, Session: e.Session, At: at}))
-	a.events = append(a.events, appendEvent(nil, &e.Event))
+	a.endings = append(a.endings, rescind.AppendEnding(nil, &rescind.Ending{Kind: rescind.EndSession, Session: e.Session, At: at}))
+	a.events = append(a.events, rescind.AppendEvent(nil, &e.Event))
 }
 
 func (a *endArgs) join(b *endArgs) {
@@ -235,7 +229,7 @@ func (s *Store) Replace(ctx context.Context, r rescind.Replacement) error {
 	v, now := &r.Session, s.Now()
 	dropped := make([][]byte, len(r.Dropped))
 	for i, id := range r.Dropped {
-		dropped[i] = encodeEnding(rescind.Ending{Kind: rescind.EndToken, Session: v.ID, Token: id, At: now})
+		dropped[i] = rescind.AppendEnding(nil, &rescind.Ending{Kind: rescind.EndToken, Session: v.ID, Token: id, At: now})
 	}
 	st := &replaceStep{call: newCall(s.timeout), args: []any{
 		nil, v.ID[:], int64(v.Version), toMillis(v.LastActive), v.IdleTimeout.Milliseconds(), []byte(v.Client), encodeRecord(*v),
@@ -305,7 +299,7 @@ func (s *Store) MoveCutoff(ctx context.Context, m rescind.CutoffMove) (rescind.P
 		keep, version = e.Session[:], int64(m.Keep.Version)
 	}
 	st := &moveStep{call: newCall(s.timeout), args: []any{
-		keep, version, key, toMillis(m.At), encodeEnding(e), appendEvent(nil, &m.Event),
+		keep, version, key, toMillis(m.At), rescind.AppendEnding(nil, &e), rescind.AppendEvent(nil, &m.Event),
 	}}
 	if err := s.write(ctx, st, &st.call); err != nil {
 		return 0, err

@@ -28,21 +28,31 @@ const (
 func appendPending(b []byte, version uint64, ends []rescind.Ending) []byte {
 	b = binary.BigEndian.AppendUint64(b, version)
 	for i := range ends {
-		b = appendEnding(b, &ends[i])
+		e := endingEntry(&ends[i])
+		b = append(binary.BigEndian.AppendUint16(b, uint16(len(e))), e...)
 	}
 	return b
 }
 
 func parsePending(v string) (version uint64, ends []rescind.Ending, err error) {
-	r := reader{s: v}
-	version = number(r.take(8))
-	for !r.bad && r.s != "" {
-		var e rescind.Ending
-		r.ending(&e)
-		ends = append(ends, e)
+	broken := damaged("a change of the configuration")
+	if len(v) < 8 {
+		return 0, nil, broken
 	}
-	if r.bad {
-		return 0, nil, damaged("a change of the configuration")
+	version, v = number(v[:8]), v[8:]
+	for v != "" {
+		if len(v) < 2 {
+			return 0, nil, broken
+		}
+		size := int(v[0])<<8 | int(v[1])
+		if v = v[2:]; size > len(v) {
+			return 0, nil, broken
+		}
+		e, err := parseEnding(0, v[:size])
+		if err != nil {
+			return 0, nil, err
+		}
+		ends, v = append(ends, e), v[size:]
 	}
 	return version, ends, nil
 }
@@ -180,7 +190,7 @@ func (s *Store) complete(ctx context.Context, h *head) (rescind.Position, error)
 func (s *Store) spread(ctx context.Context, h *shard, version uint64, ends []rescind.Ending) (rescind.Position, error) {
 	args := []string{s.stampNow(), decimal(version), randomNumber()}
 	for i := range ends {
-		args = append(args, clientArg(&ends[i]), decimal(milliseconds(ends[i].At)), entryOf(&ends[i]))
+		args = append(args, clientArg(&ends[i]), decimal(milliseconds(ends[i].At)), endingEntry(&ends[i]))
 	}
 	m, err := s.run(ctx, steps["spread"], []string{h.meta, h.feed, h.clients}, args...)
 	if err != nil {

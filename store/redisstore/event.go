@@ -13,19 +13,9 @@ import (
 	"github.com/rescind/rescind"
 )
 
-// eventFormat is the first byte of a stored event.
-const eventFormat = 1
+func eventEntry(e *rescind.Event) string { return string(rescind.AppendEvent(nil, e)) }
 
-// appendEvent appends e without its id, which is its stamp and its shard.
-func appendEvent(b []byte, e *rescind.Event) []byte {
-	b = appendTime(append(b, eventFormat), e.At)
-	for _, v := range [...]string{string(e.Kind), e.Session, e.Actor, e.Subject, e.Client, e.Key, e.Reason, e.Detail} {
-		b = appendText(b, v)
-	}
-	return b
-}
-
-func eventEntry(e *rescind.Event) string { return string(appendEvent(nil, e)) }
+func endingEntry(e *rescind.Ending) string { return string(rescind.AppendEnding(nil, e)) }
 
 func appendEvents(args []string, events []rescind.Event) []string {
 	for i := range events {
@@ -34,20 +24,14 @@ func appendEvents(args []string, events []rescind.Event) []string {
 	return args
 }
 
-func parseEvent(id string, entry string) (rescind.Event, error) {
-	r := reader{s: entry}
-	if r.byte() != eventFormat {
-		return rescind.Event{}, damaged("an event")
-	}
-	e := rescind.Event{ID: id, At: r.time()}
-	e.Kind = rescind.EventKind(r.text())
-	for _, v := range [...]*string{&e.Session, &e.Actor, &e.Subject, &e.Client, &e.Key, &e.Reason, &e.Detail} {
-		*v = strings.Clone(r.text()) // not a part of the server's whole answer
-	}
-	if r.bad || r.s != "" {
-		return rescind.Event{}, damaged("an event")
-	}
-	return e, nil
+func parseEvent(id, entry string) (rescind.Event, error) {
+	e, err := rescind.ParseEvent(id, []byte(entry))
+	return e, unavailable("events", err)
+}
+
+func parseEnding(at rescind.Position, entry string) (rescind.Ending, error) {
+	e, err := rescind.ParseEnding(at, []byte(entry))
+	return e, unavailable("feed", err)
 }
 
 // stamp is the place of an event in the log: when it was written, and, where two

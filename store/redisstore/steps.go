@@ -75,7 +75,7 @@ func (s *Store) Create(ctx context.Context, c rescind.Creation) (rescind.Positio
 func appendEnd(args []string, e *rescind.End) []string {
 	at := max(milliseconds(e.At), 1) // whatever it says, it has ended
 	reason := string(e.Reason[:min(len(e.Reason), maxText)])
-	return append(args, decimal(at), reason, entryOf(&rescind.Ending{Kind: rescind.EndSession, Session: e.Session, At: e.At}), eventEntry(&e.Event))
+	return append(args, decimal(at), reason, endingEntry(&rescind.Ending{Kind: rescind.EndSession, Session: e.Session, At: e.At}), eventEntry(&e.Event))
 }
 
 // Replace implements [rescind.Store].
@@ -92,7 +92,7 @@ func (s *Store) Replace(ctx context.Context, r rescind.Replacement) error {
 		string(appendTail(make([]byte, 0, 512), &record)), strconv.Itoa(len(r.Dropped))}
 	now := s.Now()
 	for _, token := range r.Dropped {
-		args = append(args, entryOf(&rescind.Ending{Kind: rescind.EndToken, Session: id, Token: token, At: now}))
+		args = append(args, endingEntry(&rescind.Ending{Kind: rescind.EndToken, Session: id, Token: token, At: now}))
 	}
 	args = appendEvents(args, r.Events)
 	ctx, cancel, err := s.begin(ctx)
@@ -170,7 +170,7 @@ func (s *Store) cut(ctx context.Context, e *rescind.Ending, keep *rescind.Keep, 
 		e.Session = keep.Session
 		keys = append(keys, h.session(&keep.Session))
 	}
-	args := []string{s.stampNow(), decimal(milliseconds(e.At)), string(tag[:]), entryOf(e), event}
+	args := []string{s.stampNow(), decimal(milliseconds(e.At)), string(tag[:]), endingEntry(e), event}
 	if keep != nil {
 		args = append(args, versionText(keep.Version))
 	}
@@ -189,7 +189,7 @@ func (s *Store) cut(ctx context.Context, e *rescind.Ending, keep *rescind.Keep, 
 func (s *Store) sweep(ctx context.Context, e *rescind.Ending, event string) (rescind.Position, error) {
 	var at rescind.Position
 	err := each(s.shards, func(h *shard) error {
-		args := []string{s.stampNow(), decimal(milliseconds(e.At)), clientArg(e), entryOf(e), randomNumber()}
+		args := []string{s.stampNow(), decimal(milliseconds(e.At)), clientArg(e), endingEntry(e), randomNumber()}
 		if h == s.shards[0] {
 			args = append(args, event)
 		}
