@@ -27,7 +27,7 @@ func newBrowser(t testing.TB) *browser {
 		t.Fatal(err)
 	}
 	b := &browser{t: t}
-	b.http = &http.Client{Jar: jar, Timeout: 10 * time.Second, CheckRedirect: func(r *http.Request, _ []*http.Request) error {
+	b.http = &http.Client{Jar: jar, Timeout: time.Minute, CheckRedirect: func(r *http.Request, _ []*http.Request) error {
 		if b.stop != "" && strings.Contains(r.URL.String(), b.stop) {
 			return http.ErrUseLastResponse
 		}

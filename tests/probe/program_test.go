@@ -63,18 +63,19 @@ var highWater = regexp.MustCompile(`VmHWM:\s*(\d+) kB`)
 // The kernel's own account at its end begins with the memory of who started it.
 func memory(t *testing.T, pid int) func() int64 {
 	var most atomic.Int64
+	look := func() error {
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		if match := highWater.FindSubmatch(status); match != nil {
+			if kB, err := strconv.ParseInt(string(match[1]), 10, 64); err == nil {
+				most.Store(kB)
+			}
+		}
+		return err
+	}
+	_ = look() // once for certain, before it can have ended
 	var watching sync.WaitGroup
 	watching.Go(func() {
-		for t.Context().Err() == nil {
-			status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-			if err != nil {
-				return // it has ended
-			}
-			if match := highWater.FindSubmatch(status); match != nil {
-				if kB, err := strconv.ParseInt(string(match[1]), 10, 64); err == nil {
-					most.Store(kB)
-				}
-			}
+		for t.Context().Err() == nil && look() == nil {
 			time.Sleep(5 * time.Millisecond)
 		}
 	})

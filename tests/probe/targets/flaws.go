@@ -148,7 +148,7 @@ func hygiene() []Plant {
 			Name: "alg-confusion", Flaw: func(o *Options) { o.AlgConfused = true }, Finds: []string{"token-alg-confusion"},
 			Shows: func(t testing.TB, a *Notes) bool {
 				var set jose.JSONWebKeySet
-				Send(t, "GET", a.URLs[0]+"/.well-known/jwks.json", nil, nil).JSON(t, &set)
+				a.Send(t, "GET", "/.well-known/jwks.json", nil, nil).JSON(t, &set)
 				der, err := x509.MarshalPKIXPublicKey(set.Keys[0].Key)
 				if err != nil {
 					t.Fatal(err)
@@ -181,12 +181,12 @@ func hygiene() []Plant {
 			Name: "token-in-url", Flaw: func(o *Options) { o.TokenInURL = true }, Finds: []string{"token-in-url"},
 			Shows: func(t testing.TB, a *Notes) bool {
 				v := a.Login(t, "ada")
-				return Send(t, "GET", a.URLs[0]+"/api/me?access_token="+url.QueryEscape(v.Access), nil, nil).Status == http.StatusOK
+				return a.Send(t, "GET", "/api/me?access_token="+url.QueryEscape(v.Access), nil, nil).Status == http.StatusOK
 			},
 		}, {
 			Name: "plain-cookies", Sound: Options{Cookies: true}, Flaw: func(o *Options) { o.PlainCookies = true }, Finds: []string{"cookie-attributes"},
 			Shows: func(t testing.TB, a *Notes) bool {
-				said := Send(t, "POST", a.URLs[0]+"/login", nil, map[string]string{"user": "ada", "password": "lovelace"})
+				said := a.Send(t, "POST", "/login", nil, map[string]string{"user": "ada", "password": "lovelace"})
 				return !strings.Contains(said.Header.Get("Set-Cookie"), "HttpOnly")
 			},
 		}, {
@@ -237,7 +237,7 @@ func socketStays(t testing.TB, a *Notes) bool {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	header := http.Header{"Authorization": {"Bearer " + v.Access}}
-	c, _, err := websocket.Dial(ctx, "ws"+strings.TrimPrefix(a.URLs[0], "http")+"/socket", &websocket.DialOptions{HTTPHeader: header})
+	c, _, err := websocket.Dial(ctx, "ws"+strings.TrimPrefix(a.URLs[0], "http")+"/socket", &websocket.DialOptions{HTTPHeader: header, HTTPClient: a.hands})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -266,7 +266,7 @@ func streamStays(t testing.TB, a *Notes) bool {
 		t.Fatal(err)
 	}
 	r.Header.Set("Authorization", "Bearer "+v.Access)
-	response, err := hands.Do(r)
+	response, err := a.hands.Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -27,24 +28,32 @@ type Said struct {
 	Body   string
 }
 
-// hands send one request each, and follow nothing.
-var hands = &http.Client{
-	Timeout:       10 * time.Second,
-	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+// newHands send one request each, and follow nothing.
+func newHands(t testing.TB, dial func(context.Context, string, string) (net.Conn, error)) *http.Client {
+	transport := &http.Transport{DialContext: dial}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport, Timeout: time.Minute, CheckRedirect: stay}
 }
 
-// Send sends a request and reads the answer. A body that is no url.Values is sent
-// as JSON.
-func Send(t testing.TB, method, address string, header map[string]string, body any) Said {
+func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+
+// Send sends a request to the first instance and reads the answer. A body that is
+// no url.Values is sent as JSON.
+func (a *Notes) Send(t testing.TB, method, path string, header map[string]string, body any) Said {
 	t.Helper()
-	said, err := send(t.Context(), method, address, header, body)
+	return a.sendTo(t, method, a.URLs[0]+path, header, body)
+}
+
+func (a *Notes) sendTo(t testing.TB, method, address string, header map[string]string, body any) Said {
+	t.Helper()
+	said, err := send(t.Context(), a.hands, method, address, header, body)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return said
 }
 
-func send(ctx context.Context, method, address string, header map[string]string, body any) (Said, error) {
+func send(ctx context.Context, hands *http.Client, method, address string, header map[string]string, body any) (Said, error) {
 	var text []byte
 	kind := "application/json"
 	switch body := body.(type) {
@@ -101,19 +110,19 @@ func (a *Notes) Login(t testing.TB, user string) Visit {
 	t.Helper()
 	v := Visit{User: user, notes: a}
 	if a.Form {
-		form := Send(t, "GET", a.URLs[0]+"/login", nil, nil)
+		form := a.Send(t, "GET", "/login", nil, nil)
 		csrf := hidden.FindStringSubmatch(form.Body)
 		if csrf == nil {
 			t.Fatalf("no form: %+v", form)
 		}
-		said := Send(t, "POST", a.URLs[0]+"/login", map[string]string{"Cookie": "form=" + form.Cookie("form")},
+		said := a.Send(t, "POST", "/login", map[string]string{"Cookie": "form=" + form.Cookie("form")},
 			url.Values{"user": {user}, "password": {passwords[user]}, "csrf": {csrf[1]}})
 		if v.Cookie = said.Cookie("sid"); said.Status != http.StatusSeeOther || v.Cookie == "" {
 			t.Fatalf("login: %+v", said)
 		}
 		return v
 	}
-	said := Send(t, "POST", a.URLs[0]+"/login", nil, map[string]string{"user": user, "password": passwords[user]})
+	said := a.Send(t, "POST", "/login", nil, map[string]string{"user": user, "password": passwords[user]})
 	if said.Status != http.StatusOK && said.Status != http.StatusSeeOther {
 		t.Fatalf("login: %+v", said)
 	}
@@ -152,7 +161,7 @@ func (v Visit) carries() map[string]string {
 // Call sends a request of the session to the first instance.
 func (v Visit) Call(t testing.TB, method, path string, body any) Said {
 	t.Helper()
-	return Send(t, method, v.notes.URLs[0]+path, v.carries(), body)
+	return v.notes.Send(t, method, path, v.carries(), body)
 }
 
 // In reports whether the session gets its own answer from some route of some
@@ -166,7 +175,7 @@ func (v Visit) count(t testing.TB) (n int) {
 	t.Helper()
 	for _, url := range v.notes.URLs {
 		for _, path := range []string{"/api/me", "/api/notes", "/api/files"} {
-			said := Send(t, "GET", url+path, v.carries(), nil)
+			said := v.notes.sendTo(t, "GET", url+path, v.carries(), nil)
 			if strings.Contains(said.Body, v.User) || v.notes.Answers.Empty && said.Status == http.StatusNoContent {
 				n++
 			}
@@ -190,7 +199,7 @@ func (v Visit) Renew(t testing.TB) (Visit, bool) {
 	if v.notes.Jar {
 		header = map[string]string{"Cookie": "refresh_token=" + v.Refresh}
 	}
-	said := Send(t, "POST", v.notes.URLs[0]+"/refresh", header, map[string]string{"refresh_token": v.Refresh})
+	said := v.notes.Send(t, "POST", "/refresh", header, map[string]string{"refresh_token": v.Refresh})
 	if said.Status != http.StatusOK {
 		return v, false
 	}

@@ -1,7 +1,7 @@
 // Package targets holds applications for the probe to be tried on: a notes
 // application that is sound, with one switch for each flaw that people build into
-// theirs, and servers that mean harm. All of them are real HTTP servers on
-// loopback.
+// theirs, and servers that mean harm. All of them are real HTTP servers, on
+// loopback or, in a bubble (testing/synctest), on pipes.
 //
 // Nothing here knows the probe. Each flaw is proven by hand, with plain requests,
 // in this package's own tests: it shows where it is planted, and not in the twin
@@ -10,6 +10,7 @@ package targets
 
 import (
 	"cmp"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -18,6 +19,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -33,6 +35,9 @@ import (
 // Options say how the application is built. The zero value is sound: bearer
 // tokens, one instance, a table of sessions that every request looks at.
 type Options struct {
+	// Pipes: it listens in memory, for a test in a bubble, and not on loopback.
+	Pipes bool
+
 	// Its shape.
 	Instances int           // of the application, on one database; 0 is 1
 	Access    time.Duration // for which an access token lives; 0 is 5 minutes
@@ -104,7 +109,10 @@ type Trouble struct {
 // Notes is the application as it runs.
 type Notes struct {
 	Options
-	URLs      []string // of the instances
+	URLs []string // of the instances
+	// Dial connects to them; nil if they are on loopback.
+	Dial      func(ctx context.Context, network, address string) (net.Conn, error)
+	hands     *http.Client
 	db        *database
 	key       *ecdsa.PrivateKey
 	public    []byte // the public key, which everybody can fetch, as text
@@ -116,7 +124,9 @@ type Notes struct {
 
 	given sync.Map // of grant, by session and second, if it repeats itself
 
-	refreshing sync.Mutex // of those that write back what they have read: one after the other
+	// refreshing is held by who writes back what it has read: one after the other. A
+	// mutex would stop the clock of a bubble.
+	refreshing chan struct{}
 }
 
 // An instance is one process of the application: it has a memory of its own.
@@ -137,23 +147,33 @@ func Start(t testing.TB, o Options) *Notes {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &Notes{Options: o, db: newDatabase(), key: key, sockets: newHub(),
+	a := &Notes{Options: o, db: newDatabase(), key: key, sockets: newHub(), refreshing: make(chan struct{}, 1),
 		public: pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})}
 	if a.Access == 0 {
 		a.Access = 5 * time.Minute
 	}
+	listen := loopback
+	if o.Pipes {
+		n := &network{listeners: map[string]*pipeListener{}}
+		listen, a.Dial = n.serve, n.dial
+	}
+	a.hands = newHands(t, a.Dial)
 	for range max(1, o.Instances) {
 		i := &instance{Notes: a}
 		a.instances = append(a.instances, i)
-		s := httptest.NewServer(i.handler())
-		t.Cleanup(func() {
-			a.sockets.closeAll()
-			s.CloseClientConnections()
-			s.Close()
-		})
-		a.URLs = append(a.URLs, s.URL)
+		a.URLs = append(a.URLs, listen(t, i.handler()))
 	}
+	t.Cleanup(a.sockets.closeAll)
 	return a
+}
+
+func loopback(t testing.TB, handler http.Handler) (url string) {
+	s := httptest.NewServer(handler)
+	t.Cleanup(func() {
+		s.CloseClientConnections()
+		s.Close()
+	})
+	return s.URL
 }
 
 // The users and their passwords at the start.

@@ -2,6 +2,7 @@ package targets
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/rescind/rescind/tests/redis"
@@ -19,19 +20,22 @@ func TestPlantedFlawsShowByHand(t *testing.T) {
 		t.Run(p.Name, func(t *testing.T) {
 			t.Parallel()
 			for _, form := range []struct {
-				name  string
-				start func(testing.TB) *Notes
-				shows bool
-			}{{"broken", p.Broken, true}, {"twin", p.Twin, false}} {
+				name    string
+				options Options
+				shows   bool
+			}{{"broken", p.Broken(), true}, {"twin", p.Sound, false}} {
 				t.Run(form.name, func(t *testing.T) {
 					t.Parallel()
-					a := form.start(t)
-					if p.Sound.Access == 0 {
-						works(t, a)
-					}
-					if got := p.Shows(t, a); got != form.shows {
-						t.Errorf("the flaw shows: %v, want %v", got, form.shows)
-					}
+					synctest.Test(t, func(t *testing.T) {
+						form.options.Pipes = true
+						a := Start(t, form.options)
+						if p.Sound.Access == 0 {
+							works(t, a)
+						}
+						if got := p.Shows(t, a); got != form.shows {
+							t.Errorf("the flaw shows: %v, want %v", got, form.shows)
+						}
+					})
 				})
 			}
 		})
@@ -74,6 +78,7 @@ func TestABlocklistInRedisFailsOpenOrClosed(t *testing.T) {
 					t.Error("it is not even read")
 				}
 				down(server)
+				b.Silent.Store(true)
 				if got := before.In(t); got != open {
 					t.Errorf("who has logged out is in: %v, want %v", got, open)
 				}
@@ -83,7 +88,8 @@ func TestABlocklistInRedisFailsOpenOrClosed(t *testing.T) {
 				}
 				if name == "frozen" {
 					server.Thaw()
-					for deadline := time.Now().Add(10 * time.Second); before.In(t); time.Sleep(10 * time.Millisecond) {
+					b.Silent.Store(false)
+					for deadline := time.Now().Add(time.Minute); before.In(t); time.Sleep(10 * time.Millisecond) {
 						if time.Now().After(deadline) {
 							t.Fatal("it does not come back")
 						}

@@ -36,18 +36,11 @@ type Plant struct {
 	Shows func(testing.TB, *Notes) bool
 }
 
-// Broken starts the application with the flaw, and Twin without it.
-func (p Plant) Broken(t testing.TB) *Notes {
-	t.Helper()
+// Broken is the application with the flaw.
+func (p Plant) Broken() Options {
 	o := p.Sound
 	p.Flaw(&o)
-	return Start(t, o)
-}
-
-// Twin: see Broken.
-func (p Plant) Twin(t testing.TB) *Notes {
-	t.Helper()
-	return Start(t, p.Sound)
+	return o
 }
 
 // Plants are all flaws that the application can have by itself. Those that take a
@@ -148,11 +141,11 @@ func logouts() []Plant {
 			Finds: []string{"logout-with-refresh-token-only"},
 			Shows: func(t testing.TB, a *Notes) bool {
 				v := a.Login(t, "ada")
-				said := Send(t, "POST", a.URLs[0]+"/logout", nil, map[string]string{"refresh_token": v.Refresh})
+				said := a.Send(t, "POST", "/logout", nil, map[string]string{"refresh_token": v.Refresh})
 				return said.Status == http.StatusNoContent && v.In(t)
 			},
 		}, {
-			Name: "logout-with-expired-access-token", Sound: Options{Access: 4 * time.Second}, Parts: []string{"refresh"}, Patient: true,
+			Name: "logout-with-expired-access-token", Sound: Options{Access: 12 * time.Second}, Parts: []string{"refresh"}, Patient: true,
 			Flaw:  func(o *Options) { o.ExpiredStays = true },
 			Finds: []string{"logout-with-expired-access-token"},
 			Shows: func(t testing.TB, a *Notes) bool {
@@ -176,7 +169,7 @@ func logouts() []Plant {
 			Finds: []string{"logout-cross-origin", "cookie-attributes"},
 			Shows: func(t testing.TB, a *Notes) bool {
 				v := a.Login(t, "ada")
-				Send(t, "POST", a.URLs[0]+"/logout", map[string]string{"Cookie": "sid=" + v.Cookie, "Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}, nil)
+				a.Send(t, "POST", "/logout", map[string]string{"Cookie": "sid=" + v.Cookie, "Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}, nil)
 				return !v.In(t)
 			},
 		}, {
@@ -216,8 +209,8 @@ func blocklists() []Plant {
 				return v.count(t) == 3 && v.Call(t, "GET", "/api/me", nil).Status == http.StatusUnauthorized
 			},
 		}, {
-			Name: "blocklist-entry-expires-first", Sound: Options{Access: 6 * time.Second, Blocklist: &Blocklist{}}, Patient: true,
-			Flaw:  func(o *Options) { o.Blocklist = &Blocklist{Keeps: 2 * time.Second} },
+			Name: "blocklist-entry-expires-first", Sound: Options{Access: 12 * time.Second, Blocklist: &Blocklist{}}, Patient: true,
+			Flaw:  func(o *Options) { o.Blocklist = &Blocklist{Keeps: 6 * time.Second} },
 			Finds: []string{"revives"}, May: []string{"token-variant-alive-after-logout"},
 			Shows: func(t testing.TB, a *Notes) bool {
 				v := a.Login(t, "ada")
@@ -225,7 +218,7 @@ func blocklists() []Plant {
 				if v.In(t) {
 					return false
 				}
-				time.Sleep(2500 * time.Millisecond)
+				time.Sleep(6500 * time.Millisecond)
 				return v.In(t)
 			},
 		}, {
@@ -264,7 +257,7 @@ func blocklists() []Plant {
 				if v.In(t) {
 					t.Error("the header itself is taken, too")
 				}
-				return Send(t, "GET", a.URLs[0]+"/api/me", map[string]string{"Authorization": "bearer " + v.Access}, nil).Status == http.StatusOK
+				return a.Send(t, "GET", "/api/me", map[string]string{"Authorization": "bearer " + v.Access}, nil).Status == http.StatusOK
 			},
 		}, {
 			Name: "verdict-cache", Flaw: func(o *Options) { o.VerdictCache = 30 * time.Second },

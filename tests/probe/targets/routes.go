@@ -137,8 +137,8 @@ func (i *instance) renew(token string) (*grant, error) {
 		return i.db.exchange(token, rotation{i.Grace, i.RotatedAccepted, i.ReuseTolerated}, i.grant)
 	}
 	if i.RevivesByRefresh {
-		i.refreshing.Lock()
-		defer i.refreshing.Unlock()
+		i.refreshing <- struct{}{}
+		defer func() { <-i.refreshing }()
 	}
 	used, ok := i.db.findRefresh(token)
 	if !ok {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -195,6 +196,8 @@ type Blocklist struct {
 	Own      bool           // each instance has one in its memory
 	Redis    rueidis.Client // has it, if it is set
 	Open     bool           // what cannot be known passes
+
+	Silent atomic.Bool // Redis is known not to answer, and is not waited for
 }
 
 // Connect has the list in a Redis.
@@ -204,8 +207,13 @@ func (b *Blocklist) Connect(address string) error {
 	return err
 }
 
-// patience is for Redis.
-const patience = 100 * time.Millisecond
+// patience is for Redis: much, where it only may be slow.
+func (b *Blocklist) patience() time.Duration {
+	if b.Silent.Load() {
+		return 50 * time.Millisecond
+	}
+	return 30 * time.Second
+}
 
 func (b *Blocklist) word(token, jti string) string {
 	switch {
@@ -223,7 +231,7 @@ func (b *Blocklist) add(ctx context.Context, i *instance, word string, until tim
 	}
 	switch {
 	case b.Redis != nil:
-		ctx, cancel := context.WithTimeout(ctx, patience)
+		ctx, cancel := context.WithTimeout(ctx, b.patience())
 		defer cancel()
 		left := max(1, time.Until(until).Milliseconds())
 		err := b.Redis.Do(ctx, b.Redis.B().Set().Key("ended:"+word).Value("").PxMilliseconds(left).Build()).Error()
@@ -245,7 +253,7 @@ func (b *Blocklist) judge(r *http.Request, i *instance, token string, c claims) 
 	}
 	switch {
 	case b.Redis != nil:
-		ctx, cancel := context.WithTimeout(ctx, patience)
+		ctx, cancel := context.WithTimeout(ctx, b.patience())
 		defer cancel()
 		n, err := b.Redis.Do(ctx, b.Redis.B().Exists().Key("ended:"+word).Build()).AsInt64()
 		if err != nil && !b.Open {
