@@ -29,7 +29,7 @@ func TestAServerThatHasBecomeAReplicaIsNotBelieved(t *testing.T) {
 	mustStand(t, s, r.ID, true)
 
 	server.Do("REPLICAOF", "127.0.0.1", "1")
-	for limit := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for limit := time.Now().Add(calm); ; time.Sleep(20 * time.Millisecond) {
 		err := lookup()
 		if errors.Is(err, rescind.ErrUnavailable) && strings.Contains(err.Error(), "replica") {
 			break
@@ -47,7 +47,7 @@ func TestAServerThatHasBecomeAReplicaIsNotBelieved(t *testing.T) {
 func TestKeysAreRevokedWithFullMemory(t *testing.T) {
 	ctx := context.Background()
 	server := redis.Start(t)
-	s := impatient(t, server.URL())
+	s := open(t, server.URL())
 	r := enrol(t, s, 1)
 	cfg, err := s.Config(ctx)
 	if err != nil {
@@ -74,7 +74,7 @@ func TestKeysAreRevokedWithFullMemory(t *testing.T) {
 func TestAStepThatIsCutShortSparesNothing(t *testing.T) {
 	ctx := context.Background()
 	server := redis.Start(t)
-	s := impatient(t, server.URL())
+	s := open(t, server.URL())
 	r := enrol(t, s, 1)
 	server.Do("ACL", "SETUSER", "default", "-xadd")
 	move := rescind.CutoffMove{Kind: rescind.EndSubject, Tag: r.ID.Tag(), At: s.Now(), Keep: &rescind.Keep{Session: r.ID, Version: r.Version}}

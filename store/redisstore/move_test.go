@@ -17,16 +17,9 @@ import (
 func TestASlotThatMovesIsNeverHalf(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
-	c := redis.StartCluster(t)
-	s, err := Open(c.URL(), Options{Timeout: patience / 2}) // what cannot be known takes so long
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	c := redis.StartCluster(t, steady...)
+	s := open(t, c.URL())
+	hasty := openWith(t, c.URL(), patience/2) // what cannot be known takes so long
 	h := s.shards[0]
 	r := benchSession(1, s.Now())
 	alive, dead := r, r
@@ -49,7 +42,7 @@ func TestASlotThatMovesIsNeverHalf(t *testing.T) {
 		}
 	}
 	answered, unknown := 0, 0
-	look := func() {
+	look := func(s *Store) {
 		t.Helper()
 		for _, r := range []rescind.Session{alive, dead} {
 			switch snap, err := s.Lookup(ctx, r.ID); {
@@ -71,7 +64,7 @@ func TestASlotThatMovesIsNeverHalf(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	look()
+	look(s)
 	to.Do("CLUSTER", "SETSLOT", slot, "IMPORTING", from.Do("CLUSTER", "MYID"))
 	from.Do("CLUSTER", "SETSLOT", slot, "MIGRATING", to.Do("CLUSTER", "MYID"))
 	keys := strings.Split(from.Do("CLUSTER", "GETKEYSINSLOT", slot, "1000"), "\n")
@@ -81,15 +74,15 @@ func TestASlotThatMovesIsNeverHalf(t *testing.T) {
 	host, port, _ := strings.Cut(to.Addr(), ":")
 	for i, key := range keys {
 		if i%3 == 1 { // each takes long, because what cannot be known is asked again
-			look()
+			look(hasty)
 		}
-		from.Do("MIGRATE", host, port, key, "0", "5000")
+		from.Do("MIGRATE", host, port, key, "0", "60000")
 	}
-	look()
+	look(hasty)
 	for _, m := range []*redis.Server{to, from} {
 		m.Do("CLUSTER", "SETSLOT", slot, "NODE", to.Do("CLUSTER", "MYID"))
 	}
-	for limit := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for limit := time.Now().Add(calm); ; time.Sleep(10 * time.Millisecond) {
 		if _, err := s.Lookup(ctx, alive.ID); err == nil {
 			break
 		} else if time.Now().After(limit) {
@@ -97,7 +90,7 @@ func TestASlotThatMovesIsNeverHalf(t *testing.T) {
 		}
 	}
 	unknown = 0
-	look()
+	look(s)
 	if unknown > 0 || answered < 4 {
 		t.Errorf("%d look-ups were answered, and %d were not when all had moved", answered, unknown)
 	}

@@ -23,7 +23,7 @@ import (
 // mustRefuse opens a store that must be refused with some words.
 func mustRefuse(t *testing.T, url string, words ...string) {
 	t.Helper()
-	s, err := Open(url, Options{Timeout: patience})
+	s, err := Open(url, Options{Timeout: calm})
 	if err == nil {
 		t.Errorf("opened %s (closed: %v), want an error with %q", url, s.Close(), words)
 		return
@@ -41,7 +41,12 @@ func mustRefuse(t *testing.T, url string, words ...string) {
 // mustWarn opens a store that works, and says something in its report.
 func mustWarn(t *testing.T, url string, words ...string) *Store {
 	t.Helper()
-	s := impatient(t, url)
+	return mustWarnIn(t, calm, url, words...)
+}
+
+func mustWarnIn(t *testing.T, timeout time.Duration, url string, words ...string) *Store {
+	t.Helper()
+	s := openWith(t, url, timeout)
 	r := enrol(t, s, 1)
 	for tries := 0; ; tries++ {
 		if err := logout(s, r.ID); err == nil {
@@ -74,7 +79,7 @@ func TestAServerThatLosesWritesIsRefused(t *testing.T) {
 		mustWarn(t, server.URL()+"?accept=loss", "WARNING", "back")
 		server.Do("CONFIG", "SET", name, values[0])
 	}
-	s := mustWarn(t, server.URL(), "loses nothing", "16 shards", "one server", "within "+patience.String())
+	s := mustWarn(t, server.URL(), "loses nothing", "16 shards", "one server", "within "+calm.String())
 	if n := len(s.Report().Warning); n != 0 {
 		t.Errorf("a warning without a reason: %s", s.Report())
 	}
@@ -90,7 +95,7 @@ func TestSettingsThatChangeAreNoticed(t *testing.T) {
 	lookup := func() error { _, err := s.Lookup(context.Background(), r.ID); return err }
 	await := func(what string, done func(error) bool) {
 		t.Helper()
-		for limit := time.Now().Add(10 * patience); !done(lookup()); time.Sleep(10 * time.Millisecond) {
+		for limit := time.Now().Add(calm); !done(lookup()); time.Sleep(10 * time.Millisecond) {
 			if time.Now().After(limit) {
 				t.Fatalf("%s is not noticed: %v", what, lookup())
 			}
@@ -164,7 +169,7 @@ func TestWhatCanFailOverNeedsTheFlag(t *testing.T) {
 		t.Fatal(err)
 	}
 	replica := redis.Start(t, "--replicaof", host+" "+port)
-	for limit := time.Now().Add(20 * time.Second); !strings.Contains(replica.Do("INFO", "replication"), "master_link_status:up"); time.Sleep(20 * time.Millisecond) {
+	for limit := time.Now().Add(calm); !strings.Contains(replica.Do("INFO", "replication"), "master_link_status:up"); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(limit) {
 			t.Fatalf("no replica:\n%s", replica.Log())
 		}
@@ -172,16 +177,16 @@ func TestWhatCanFailOverNeedsTheFlag(t *testing.T) {
 	mustRefuse(t, replica.URL(), "replica")
 	mustWarn(t, master.URL(), "one server with 1 replicas", "If somebody makes a replica the master")
 
-	cluster := redis.StartClusterWithReplicas(t)
+	cluster := redis.StartClusterWithReplicas(t, steady...)
 	mustRefuse(t, cluster.URL(), "3 replicas", "accept=failover")
 	mustWarn(t, cluster.URL()+"?accept=failover", "a cluster of 3 masters and 3 replicas", "can lose acknowledged revocations")
 	cluster.Replicas[2].Do("CONFIG", "SET", "appendfsync", "everysec")
 	mustRefuse(t, cluster.URL()+"?accept=failover", "appendfsync")
 	cluster.Replicas[2].Kill()
-	mustWarn(t, cluster.URL()+"?accept=failover", "3 masters")
+	mustWarnIn(t, 2*patience, cluster.URL()+"?accept=failover", "3 masters") // opening waits for the one that is gone
 	mustRefuse(t, cluster.Masters[0].URL()+"?cluster=false", "cluster=true")
 	mustRefuse(t, master.URL()+"?cluster=true", "cluster=true")
-	mustWarn(t, cluster.Masters[1].URL()+"?accept=failover", "3 masters") // one host leads to the others
+	mustWarnIn(t, 2*patience, cluster.Masters[1].URL()+"?accept=failover", "3 masters") // one host leads to the others
 }
 
 func TestTLS(t *testing.T) {
@@ -281,7 +286,7 @@ func TestAnOldServerIsRefused(t *testing.T) {
 // TestRevokingWorksWithFullMemory: logins are refused, and nothing else happens.
 func TestRevokingWorksWithFullMemory(t *testing.T) {
 	server := redis.Start(t)
-	s := impatient(t, server.URL())
+	s := open(t, server.URL())
 	r, other := enrol(t, s, 1), enrol(t, s, 2)
 	server.Do("CONFIG", "SET", "maxmemory", "1mb")
 	if _, err := s.Create(context.Background(), rescind.Creation{Session: benchSession(9, s.Now())}); !errors.Is(err, rescind.ErrUnavailable) || !strings.Contains(err.Error(), "OOM") {

@@ -2,6 +2,7 @@ package redis
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -91,6 +92,16 @@ func (c *Cluster) await(t testing.TB, servers []*Server, ready func(*Server) boo
 func (c *Cluster) Await(t testing.TB) {
 	t.Helper()
 	c.await(t, c.Masters, func(s *Server) bool { return strings.Contains(s.Do("CLUSTER", "INFO"), "cluster_state:ok") })
+}
+
+// MasterOf is the master on which a key lies.
+func (c *Cluster) MasterOf(key string) *Server {
+	first := c.Masters[0]
+	slot, err := strconv.Atoi(first.Do("CLUSTER", "KEYSLOT", key))
+	if err != nil {
+		first.t.Fatal(err)
+	}
+	return c.Masters[(slot*len(c.Masters)+len(c.Masters)-1)/slots]
 }
 
 // URL names all masters as redisstore wants them.
