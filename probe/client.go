@@ -25,6 +25,8 @@ var (
 	// ErrFailedLogins: as many logins failed as may fail. One more might lock the
 	// account.
 	ErrFailedLogins = errors.New("the limit of failed logins is reached (limits.failed_logins of the description)")
+	// ErrDuration: the run has taken as long as it may.
+	ErrDuration = errors.New("the limit of the run's time is reached (limits.duration of the description)")
 	// ErrForeignHost: a request or a redirect leads to a host that the description
 	// does not name.
 	ErrForeignHost = errors.New("not a host that the description names, or plain HTTP to one of hosts while no instance uses it")
@@ -151,9 +153,7 @@ func (c *client) do(ctx context.Context, q request) *answer {
 	}
 	defer release()
 	if q.whole {
-		var end context.CancelFunc
-		ctx, end = outlasting(ctx, grace)
-		defer end()
+		ctx = context.WithoutCancel(ctx) // its time-out holds
 	}
 	req, err := http.NewRequestWithContext(ctx, q.method, q.url.String(), bytes.NewReader(q.body))
 	if err != nil {
@@ -189,25 +189,6 @@ func (c *client) do(ctx context.Context, q request) *answer {
 		a.err = err
 	}
 	return a
-}
-
-// grace is how long a request that is not broken off may outlast the run.
-const grace = 5 * time.Second
-
-// outlasting is a context that ends a time after its parent, or with end.
-func outlasting(parent context.Context, by time.Duration) (_ context.Context, end context.CancelFunc) {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(parent))
-	stop := context.AfterFunc(parent, func() {
-		select {
-		case <-ctx.Done():
-		case <-time.After(by):
-			cancel()
-		}
-	})
-	return ctx, func() {
-		stop()
-		cancel()
-	}
 }
 
 // userAgent is how the probe names itself, so that whoever reads the logs of a

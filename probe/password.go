@@ -156,7 +156,7 @@ func (p *passwordChange) restore(ctx context.Context) error {
 	}
 	r := p.run
 	// Whatever interrupted the run must not keep the password from being put back.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Duration(r.target.Limits.Timeout)*2)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), restoring*time.Duration(r.target.Limits.Timeout))
 	defer cancel()
 	s := p.changer.copied()
 	err := p.request(ctx, s)
@@ -172,6 +172,11 @@ func (p *passwordChange) restore(ctx context.Context) error {
 	}
 	return fmt.Errorf("the password of %s may still be {{user.new_password}}: putting it back: %w; a login with the old one: %w", r.userName(0), cmp.Or(err, errors.New("was answered well")), loginErr)
 }
+
+// restoring is how many requests putting a password back may need: one with the
+// session that changed it, a login with the new password and one with that session, a
+// login with the old one; and two for logins of several steps.
+const restoring = 6
 
 // request asks for the old password, with a session.
 func (p *passwordChange) request(ctx context.Context, s *session) error {

@@ -68,6 +68,32 @@ func TestInterruptedRunPutsThePasswordBack(t *testing.T) {
 	}
 }
 
+// Nor does a run that is out of time leave it changed, when each request takes
+// nearly as long as it may.
+func TestARunOutOfTimePutsThePasswordBack(t *testing.T) {
+	changed := 0
+	for limit := 230 * time.Second; limit < 400*time.Second; limit += 7 * time.Second {
+		s := newService(t, "slow")
+		s.onPassword = func() { changed++ }
+		description := bearerTarget + fmt.Sprintf("limits: {duration: %s}\n", limit)
+		report := probed(t, description, s, "password-change-keeps-sessions")
+		if v := verdict(report, "password-change-keeps-sessions"); v != Inconclusive && v != Pass || report.Interrupted == (report.Verdict() == Pass) {
+			t.Errorf("at most %s: %s, interrupted %t\n%s", limit, v, report.Interrupted, describeResults(report))
+		}
+		if s.password["ada"] != "first-password" {
+			t.Errorf("at most %s: the password is %q: %q", limit, s.password["ada"], report.Remarks)
+		}
+		for id, session := range s.sessions {
+			if !session.ended {
+				t.Errorf("at most %s: %s of %s is still logged in", limit, id, session.user)
+			}
+		}
+	}
+	if changed == 0 {
+		t.Error("no run came to the change of the password")
+	}
+}
+
 func TestLoginsOfOneSecond(t *testing.T) {
 	const check = "same-second-login"
 	for name, c := range map[string]struct {

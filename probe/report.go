@@ -66,7 +66,7 @@ type Report struct {
 	Started     time.Time
 	Ended       time.Time
 	Requests    int  // sent in all
-	Interrupted bool // ended by its caller before it was through
+	Interrupted bool // ended before it was through: by its caller or, as a remark says then, at limits.duration
 	// Remarks are about the run as such: a route that turned out to be
 	// unprotected, users that cannot have two sessions at once.
 	Remarks []string

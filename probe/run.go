@@ -27,15 +27,19 @@ func Run(ctx context.Context, t *target.Target, o Options) (*Report, error) {
 	r := newRun(t, o)
 	r.report.Started = o.Now()
 	chosen := choose(experiments(), o)
+	running, stop := context.WithTimeoutCause(ctx, r.allotted(), ErrDuration)
+	defer stop()
 	var results []Result
-	err := r.contained(ctx, func(ctx context.Context) error {
+	err := r.contained(running, func(ctx context.Context) error {
 		results = r.all(ctx, chosen)
 		return nil
 	})
 	for _, e := range chosen {
 		results = e.conclude(results, err)
 	}
-	r.report.Interrupted = ctx.Err() != nil
+	if r.report.Interrupted = running.Err() != nil; context.Cause(running) == ErrDuration {
+		r.remark("%s, which is %s: what was not made by then is inconclusive", ErrDuration, time.Duration(t.Limits.Duration))
+	}
 	r.end(ctx)
 	r.report.Ended = o.Now()
 	r.report.Requests = int(r.client.sent.Load())
@@ -44,6 +48,17 @@ func Run(ctx context.Context, t *target.Target, o Options) (*Report, error) {
 	}
 	r.report.Results = inOrder(results, o)
 	return r.report, nil
+}
+
+// allotted is how long the run may take: as long as the description says, and what
+// it is told to wait. With patience experiments wait, one after the other if need be:
+// that of the logout, that of the expired token, and the first one again.
+func (r *run) allotted() time.Duration {
+	d := time.Duration(r.target.Limits.Duration) + slices.Max(r.delays)
+	if r.options.Patient {
+		d += 3 * r.options.Patience
+	}
+	return d
 }
 
 func (o Options) withDefaults(t *target.Target) Options {
@@ -140,6 +155,7 @@ func (r *run) all(ctx context.Context, chosen []experiment) []Result {
 	r.options.Progress(Progress{Experiment: "controls", Ended: true, Results: results, Requests: int(r.client.sent.Load()), Left: len(chosen)})
 	if err != nil {
 		r.remark("the controls failed: %s", r.secrets.mask(err.Error()))
+		results = experiment{checks: controlChecks}.conclude(results, errControls)
 		for _, e := range chosen {
 			results = append(results, e.conclude(nil, errControls)...)
 		}
@@ -212,6 +228,8 @@ func (p *parade) make(ctx context.Context, e experiment) {
 	}
 	switch {
 	case errors.As(err, new(*errNone)):
+	case (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) && context.Cause(ctx) == ErrDuration:
+		err = ErrDuration
 	case errors.Is(err, context.Canceled):
 		err = errors.New("the run was interrupted")
 	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil:
@@ -248,13 +266,15 @@ func (p *parade) step(e experiment, results []Result, ended bool) {
 	p.run.options.Progress(progress)
 }
 
-// cleanup is how long the end of a run may take.
+// cleanup is how long the end of a run goes on without an answer of the target, or
+// for as long as one request may take.
 const cleanup = 10 * time.Second
 
 // end undoes what the run did to the target: what experiments asked for, then the
-// sessions that are still open. It goes on although the run's context has ended.
+// sessions that are still open. It goes on although the run's context has ended,
+// and for as long as the target answers.
 func (r *run) end(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanup)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	r.client.budget.Store(r.client.limit)
 	for _, f := range slices.Backward(r.atEnd) {
@@ -266,12 +286,18 @@ func (r *run) end(ctx context.Context) {
 		return
 	}
 	left := slices.Clone(r.open)
+	silence := max(cleanup, time.Duration(r.target.Limits.Timeout))
+	timer := time.AfterFunc(silence, cancel)
+	defer timer.Stop()
 	all := newCrew(ctx)
 	for _, s := range left {
 		all.Go(func() {
 			// Most of them were ended by what they were for: a refusal is no news.
 			err := r.contained(ctx, func(ctx context.Context) error {
-				_, err := r.logout(ctx, s, s.instance)
+				a, err := r.logout(ctx, s, s.instance)
+				if a != nil && a.err == nil {
+					timer.Reset(silence)
+				}
 				return err
 			})
 			if err == nil {

@@ -105,6 +105,46 @@ func TestARunThatIsBrokenOffCleansUp(t *testing.T) {
 	})
 }
 
+// A target that answers every request just in time does not stretch a run: at the
+// limit it ends, and what was not made is inconclusive.
+func TestARunEndsAtItsLimit(t *testing.T) {
+	for _, limit := range []time.Duration{20 * time.Second, 2 * time.Minute, 10 * time.Minute} {
+		l := newLab(labFlaws{takes: 9900 * time.Millisecond})
+		r := l.probe(t, Options{Only: mine}, logoutAll, fmt.Sprintf("limits: {duration: %s, parallel: 2}", limit))
+		if r.Verdict() != Inconclusive || !r.Interrupted {
+			t.Errorf("%s: %s, interrupted %t\n%s", limit, r.Verdict(), r.Interrupted, describeResults(r))
+		}
+		// Beside the limit: the longest delay, a request that is not broken off (10 s),
+		// and the logouts.
+		if took := r.Ended.Sub(r.Started); took < limit || took > limit+5*time.Second+3*time.Minute {
+			t.Errorf("%s: it took %s", limit, took)
+		}
+		if !strings.Contains(strings.Join(r.Remarks, " "), "limits.duration") {
+			t.Errorf("%s: %q", limit, r.Remarks)
+		}
+		for _, check := range mine {
+			if v := verdict(r, check); v == "" || v == Finding || v == Pass && limit < 10*time.Minute && strings.Contains(check, "alive") {
+				t.Errorf("%s: %s: %q\n%s", limit, check, v, describeResults(r))
+			}
+		}
+		for id, s := range l.sessions {
+			if s.ended.IsZero() {
+				t.Errorf("%s: %s of %s is still logged in", limit, id, s.user)
+			}
+		}
+	}
+}
+
+// What is waited for as the description or --patient say is no part of it.
+func TestWaitingIsNoPartOfTheLimit(t *testing.T) {
+	for _, o := range []Options{{Only: mine, Patient: true}, {Only: mine}} {
+		r := newLab(labFlaws{}).probe(t, o, "limits: {duration: 30s}", "delays: [0s, 10m]")
+		if took := r.Ended.Sub(r.Started); r.Verdict() != Pass || r.Interrupted || took < 10*time.Minute {
+			t.Errorf("%s after %s\n%s", r.Verdict(), took, describeResults(r))
+		}
+	}
+}
+
 // Whatever a login or a refresh under way brings when the run is broken off is
 // ended too.
 func TestAnInterruptionLosesNoSession(t *testing.T) {

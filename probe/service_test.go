@@ -116,7 +116,9 @@ func newService(t *testing.T, flaws ...string) *service {
 // millisecond.
 func (s *service) faults(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
-		time.Sleep(time.Millisecond)
+		if time.Sleep(time.Millisecond); s.flaws["slow"] {
+			time.Sleep(9900 * time.Millisecond)
+		}
 		if !s.flaws["cached"] {
 			w.Header().Set("Cache-Control", "no-store")
 		}

@@ -81,7 +81,7 @@ func TestSchemaNamesTheDefaults(t *testing.T) {
 	l := DefaultLimits()
 	for name, value := range map[string]any{
 		"limits.requests": l.Requests, "limits.parallel": l.Parallel, "limits.per_second": l.PerSecond, "limits.failed_logins": l.FailedLogins,
-		"limits.timeout": l.Timeout.String(), "limits.body": "1MiB", "allow.methods": []string{"GET", "HEAD"}, "sockets.every": "1s",
+		"limits.timeout": l.Timeout.String(), "limits.duration": strings.TrimSuffix(l.Duration.String(), "0s"), "limits.body": "1MiB", "allow.methods": []string{"GET", "HEAD"}, "sockets.every": "1s",
 	} {
 		want, err := json.Marshal(value)
 		if err != nil {

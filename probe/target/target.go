@@ -116,12 +116,13 @@ type Limits struct {
 	PerSecond    float64  `yaml:"per_second"`    // 0: no limit
 	FailedLogins int      `yaml:"failed_logins"` // the run stops there
 	Timeout      Duration `yaml:"timeout"`       // of one request
+	Duration     Duration `yaml:"duration"`      // of the run, beside its longest delay and what a patient run waits
 	Body         Size     `yaml:"body"`          // read from one answer
 }
 
 // DefaultLimits holds for what a description does not say.
 func DefaultLimits() Limits {
-	return Limits{Requests: 5000, Parallel: 8, FailedLogins: 3, Timeout: Duration(10 * time.Second), Body: 1 << 20}
+	return Limits{Requests: 5000, Parallel: 8, FailedLogins: 3, Timeout: Duration(10 * time.Second), Duration: Duration(10 * time.Minute), Body: 1 << 20}
 }
 
 // DefaultDelays are how long after a logout artefacts are replayed.

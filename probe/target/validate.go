@@ -31,6 +31,7 @@ const (
 	maxRequests = 1_000_000
 	maxParallel = 256
 	maxTimeout  = 5 * time.Minute
+	maxDuration = 24 * time.Hour
 	maxBody     = 64 << 20
 	maxDelay    = time.Hour
 )
@@ -305,6 +306,7 @@ func (v *validation) limits() {
 	between("per_second", l.PerSecond >= 0 && l.PerSecond <= maxRequests, "0 (no limit) to 1000000")
 	between("failed_logins", l.FailedLogins >= 1 && l.FailedLogins <= 100, "1 to 100")
 	between("timeout", l.Timeout >= Duration(10*time.Millisecond) && l.Timeout <= Duration(maxTimeout), "10ms to 5m")
+	between("duration", l.Duration >= Duration(time.Second) && l.Duration <= Duration(maxDuration), "1s to 24h")
 	between("body", l.Body >= 1<<10 && l.Body <= maxBody, "1KiB to 64MiB")
 	v.atMost("delays", len(v.target.Delays), maxDelays)
 	if v.target.Delays != nil && len(v.target.Delays) == 0 {
