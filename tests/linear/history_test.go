@@ -19,7 +19,7 @@ const open = math.MaxInt64
 type history []porcupine.Operation
 
 // undecided is how long the judge may think about one history.
-const undecided = time.Minute
+const undecided = 5 * time.Minute
 
 // judge says what is wrong with a history; "" if it is what a single process could
 // have answered. Each session is judged by itself first, which is quick, and then

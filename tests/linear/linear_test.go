@@ -24,6 +24,9 @@ func length() time.Duration {
 	return time.Second
 }
 
+// enough is how many answers of each kind show something.
+const enough = 500
+
 // verdict fails the test if a history is not linearizable, and says which law it
 // breaks.
 func (st *storm) verdict(t *testing.T) {
@@ -43,7 +46,7 @@ func (st *storm) verdict(t *testing.T) {
 		}
 		t.Error(why)
 	}
-	if st.answered[yes].Load() < 500 || st.answered[no].Load() < 500 {
+	if st.answered[yes].Load() < enough || st.answered[no].Load() < enough {
 		t.Error("too few answers: this shows nothing")
 	}
 }
@@ -59,7 +62,7 @@ var stores = []struct {
 func TestNodesAnswerAsOne(t *testing.T) {
 	for _, on := range stores {
 		t.Run(on.name, func(t *testing.T) {
-			on.start(t).storm(func(st *storm) { st.untilAnswered(2000) }, false)
+			on.start(t).storm(func(st *storm) { st.untilAnswered(yes, 2000) })
 		})
 	}
 }
@@ -71,16 +74,20 @@ func TestNodesAnswerAsOneWhateverFails(t *testing.T) {
 		t.Run(on.name, func(t *testing.T) {
 			t.Parallel() // they wait most of the time
 			w := on.start(t)
-			w.storm(func(*storm) { w.torment(length()) }, true)
+			w.storm(func(*storm) { w.torment(length()) })
 		})
 	}
 }
 
-func (w *world) storm(during func(*storm), outages bool) {
+func (w *world) storm(during func(*storm)) {
 	w.t.Helper()
 	st := newStorm(w.t, w.nodes)
-	feed := follow(w.t, w.url, outages)
-	st.run(func() { during(st) })
+	feed := follow(w.t, w.url)
+	st.run(func() {
+		during(st)
+		st.untilAnswered(yes, enough)
+		st.untilAnswered(no, enough)
+	})
 	st.look()
 	if _, err := feed(); err != nil {
 		w.t.Error(err)

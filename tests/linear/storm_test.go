@@ -108,9 +108,10 @@ func (st *storm) run(during func()) {
 	during()
 }
 
-// untilAnswered waits until so many tokens were good, however busy the machine is.
-func (st *storm) untilAnswered(n int64) {
-	for until := time.Now().Add(30 * time.Second); st.answered[yes].Load() < n && time.Now().Before(until); {
+// untilAnswered waits until so many answers were of a kind, however busy the machine
+// is.
+func (st *storm) untilAnswered(is verdict, n int64) {
+	for until := time.Now().Add(3 * time.Minute); st.answered[is].Load() < n && time.Now().Before(until); {
 		time.Sleep(10 * time.Millisecond)
 	}
 }

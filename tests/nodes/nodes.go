@@ -5,12 +5,15 @@ package nodes
 import (
 	"crypto/rand"
 	"encoding/base64"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
 
+	"github.com/rescind/rescind"
 	"github.com/rescind/rescind/tests/server"
 )
 
@@ -33,7 +36,8 @@ clients:
 // Node is one of the servers. Its address stays the same when it is started again.
 type Node struct {
 	*server.Server
-	URL string
+	URL     string
+	witness string
 }
 
 // Start starts one server for each URL of the ledger, one after another. More are
@@ -53,17 +57,33 @@ func Start(t testing.TB, p server.Program, ledgers []string, more ...[]string) [
 	}
 	all := make([]*Node, len(ledgers))
 	for i, ledger := range ledgers {
-		o := server.Options{
-			Config: file, Env: env,
-			Args: []string{"--store", ledger, "--witness-file", filepath.Join(dir, fmt.Sprintf("%d", i), "witness.json")},
-		}
+		witness := filepath.Join(dir, fmt.Sprintf("%d", i), "witness.json")
+		o := server.Options{Config: file, Env: env, Args: []string{"--store", ledger, "--witness-file", witness}}
 		if i < len(more) {
 			o.Env = append(env[:len(env):len(env)], more[i]...)
 		}
 		s := p.Start(t, o)
-		all[i] = &Node{Server: s, URL: s.URL}
+		all[i] = &Node{Server: s, URL: s.URL, witness: witness}
 	}
 	return all
+}
+
+// Marks are the endings that the node remembers the ledger has told it of: the
+// newest of each shard, and none where it has written down nothing yet.
+func (n *Node) Marks(t testing.TB) []rescind.Mark {
+	t.Helper()
+	text, err := os.ReadFile(n.witness)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	var says rescind.Testimony
+	if err == nil {
+		err = json.Unmarshal(text, &says)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return says.Marks
 }
 
 // Kill ends the server as a crash would, and waits until it is gone.
