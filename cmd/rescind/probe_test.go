@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/rescind/rescind/tests/server"
 )
 
 // probedApp is a small application with opaque tokens. Its logout ends them, unless
@@ -159,10 +161,8 @@ func TestProbeSaysByItsExitCodeWhetherLogoutEndsAccess(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				// A port that nobody listens on.
-				server := httptest.NewServer(http.NotFoundHandler())
-				server.Close()
-				if err := os.WriteFile(path, bytes.ReplaceAll(text, []byte(a.url), []byte(server.URL)), 0o600); err != nil {
+				nobody := "http://" + server.FreePort(t)
+				if err := os.WriteFile(path, bytes.ReplaceAll(text, []byte(a.url), []byte(nobody)), 0o600); err != nil {
 					t.Fatal(err)
 				}
 			}

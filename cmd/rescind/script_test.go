@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/rescind/rescind/tests/server"
 )
 
 func TestMain(m *testing.M) {
@@ -42,8 +44,13 @@ func TestCommandLine(t *testing.T) {
 		Dir:                 filepath.Join("testdata", "script"),
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
-			s := &scriptServer{}
+			addr, release, err := server.Hold()
+			if err != nil {
+				return err
+			}
+			s := &scriptServer{addr: addr}
 			env.Values[scriptKey{}] = s
+			env.Defer(release)
 			env.Defer(s.kill)
 			env.Setenv("NO_PROXY", "*")
 			return nil
@@ -59,8 +66,9 @@ type scriptKey struct{}
 
 // scriptServer is the server of one script.
 type scriptServer struct {
-	cmd *exec.Cmd
-	log *lastWords
+	addr string // where it listens, in each of its lives
+	cmd  *exec.Cmd
+	log  *lastWords
 }
 
 func (s *scriptServer) kill() {
@@ -99,11 +107,7 @@ func scriptUp(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	binary, err := exec.LookPath("rescind")
 	ts.Check(err)
-	listen := "127.0.0.1:0"
-	if old := ts.Getenv("RESCIND_SERVER"); old != "" {
-		listen = strings.TrimPrefix(old, "http://") // its issuer
-	}
-	cmd := exec.Command(binary, append([]string{"serve", "--json", "--listen", listen}, args...)...)
+	cmd := exec.Command(binary, append([]string{"serve", "--json", "--listen", s.addr}, args...)...)
 	cmd.Dir = ts.MkAbs(".")
 	for _, name := range []string{"RESCIND_MASTER_KEY", "RESCIND_ADMIN_SECRET", "RESCIND_CONFIG", "SHOP_SECRET"} {
 		if v := ts.Getenv(name); v != "" {

@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/rescind/rescind/tests/server"
 )
 
 // launch starts a server on a folder, in a process of its own.
@@ -77,10 +79,10 @@ func within10s(t *testing.T, what string, is func() bool) {
 func TestShutdownLetsWorkEndAndKeepsWhatWasAcknowledged(t *testing.T) {
 	folder := t.TempDir()
 	settings := filepath.Join(folder, "rescind.yaml")
-	if err := os.WriteFile(settings, []byte("shutdown: {delay: 1s, timeout: 10s}\n"), 0o600); err != nil {
+	if err := os.WriteFile(settings, []byte("shutdown: {delay: 3s, timeout: 20s}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c, app := launch(t, folder, "127.0.0.1:0", "--config", settings)
+	c, app := launch(t, folder, server.FreePort(t), "--config", settings)
 	ctx := context.Background()
 	d := &device{name: "laptop"}
 	if got, err := app.login(ctx, d); err != nil || got.status != http.StatusCreated {
@@ -186,16 +188,16 @@ func TestASecondSignalThatComesAtOnceIsNotLost(t *testing.T) {
 func TestASecondSignalEndsTheServerAtOnce(t *testing.T) {
 	c, _ := launch(t, t.TempDir(), "127.0.0.1:0")
 	halfway(t, c, `{"subject":"alice"}`)
-	if err := c.cmd.Process.Signal(syscall.SIGINT); err != nil {
+	if err := c.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
 	within10s(t, "new connections are refused", func() bool { return takesNothing(c.address) })
-	if err := c.cmd.Process.Signal(syscall.SIGINT); err != nil {
+	if err := c.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
 	<-c.done
 	status, ok := c.cmd.ProcessState.Sys().(syscall.WaitStatus)
-	if !ok || !status.Signaled() || status.Signal() != syscall.SIGINT {
+	if !ok || !status.Signaled() || status.Signal() != syscall.SIGTERM {
 		t.Fatalf("ended with %v: %s", c.cmd.ProcessState, c.said)
 	}
 }

@@ -25,6 +25,7 @@ func bench(t *testing.T) *runner {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(r.close)
 	return r
 }
 

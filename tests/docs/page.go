@@ -18,8 +18,8 @@
 //
 // A comment "# → text" (in Go "// → text") behind a command, or alone on the lines
 // below it, says what its output holds; "…" stands for anything in between.
-// Ports 8470, 8080 and 6379 become free ones. A page runs in a folder of its own:
-// an empty one; that of the README, and of a page whose commands name a path
+// Ports 8470, 8471, 8080 and 6379 become free ones. A page runs in a folder of its
+// own: an empty one; that of the README, and of a page whose commands name a path
 // beneath examples/, holds a copy of the repository.
 //
 // What "sh install" installs is there without it: the packages of this repository,

@@ -9,15 +9,15 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/rescind/rescind/tests/server"
 )
 
 // pageTime bounds how long one page runs; where it installs what it says, it waits
@@ -34,8 +34,8 @@ type runner struct {
 	full bool   // installs what pages install
 
 	mu       sync.Mutex
-	port     int // the last one that was given to a page
-	packages     // for applications in other languages
+	held     []func() // ports that were given to pages
+	packages          // for applications in other languages
 }
 
 // newRunner builds rescind, once.
@@ -70,7 +70,7 @@ func (r *runner) run(p page) []problem {
 	} else {
 		err = os.Mkdir(work, 0o700)
 	}
-	ports, perr := r.ports(3)
+	ports, perr := r.ports(4)
 	if err = errors.Join(err, perr); err != nil {
 		return append(found, problem{p.path, 1, err.Error()})
 	}
@@ -85,7 +85,7 @@ func (r *runner) run(p page) []problem {
 	if err != nil {
 		return append(found, problem{p.path, 1, err.Error()})
 	}
-	free := strings.NewReplacer("8470", ports[0], "8080", ports[1], "6379", ports[2])
+	free := strings.NewReplacer("8470", ports[0], "8080", ports[1], "6379", ports[2], "8471", ports[3])
 	found = append(found, idle(p)...)
 
 	var steps []step
@@ -210,34 +210,31 @@ func hasMain(file *ast.File) bool {
 	return false
 }
 
-// ports returns ports of the loopback address that nobody uses, each once. They
-// lie below those that the system gives away, so that nobody gets them meanwhile.
+// ports returns ports of the loopback address that are nobody else's until the
+// runner closes.
 func (r *runner) ports(n int) ([]string, error) {
-	const low, high = 20000, 32000
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.port == 0 {
-		r.port = low + rand.IntN(high-low)
-	}
 	var free []string
-	for tries := 0; len(free) < n; tries++ {
-		if r.port++; r.port >= high {
-			r.port = low
-		}
-		port := strconv.Itoa(r.port)
-		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", port))
+	for range n {
+		addr, release, err := server.Hold()
 		if err != nil {
-			if tries < 1000 {
-				continue
-			}
 			return nil, err
 		}
-		if err := l.Close(); err != nil {
+		_, port, err := net.SplitHostPort(addr)
+		if err != nil {
 			return nil, err
 		}
 		free = append(free, port)
+		r.mu.Lock()
+		r.held = append(r.held, release)
+		r.mu.Unlock()
 	}
 	return free, nil
+}
+
+func (r *runner) close() {
+	for _, release := range r.held {
+		release()
+	}
 }
 
 // left are the names that a fresh clone does not have.

@@ -109,7 +109,7 @@ docs_exit() {
 }
 trap docs_exit EXIT
 docs_wait() { # KIND
-	for _ in $(seq 600); do
+	for _ in $(seq 2400); do # some are built first
 		if "docs_ready_$1" 2>/dev/null; then return 0; fi
 		if ! kill -0 "${docs_pid[$1]}" 2>/dev/null; then break; fi
 		sleep 0.05

@@ -83,17 +83,6 @@ func Spawn(t testing.TB, cmd *exec.Cmd, addr string) *Process {
 	}
 }
 
-// FreePort returns an address of the loopback interface on which nobody listens.
-// Somebody may before it is used: programs that can say where they listen are
-// better asked for port 0.
-func FreePort(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // Said returns what the process has said.
 func (p *Process) Said() string { return p.said.String() }
 

@@ -111,7 +111,7 @@ func (p Program) Start(t testing.TB, o Options) *Server {
 		s.HTTP.Transport = transport
 	}
 	if o.GRPC {
-		s.GRPC = "127.0.0.1:0"
+		s.GRPC = FreePort(t)
 	}
 	s.args = append(s.args, o.Args...)
 	for _, kv := range os.Environ() {
@@ -121,7 +121,7 @@ func (p Program) Start(t testing.TB, o Options) *Server {
 	}
 	s.env = append(append(s.env, "RESCIND_ADMIN_SECRET="+AdminSecret), o.Env...)
 	t.Cleanup(s.HTTP.CloseIdleConnections)
-	s.run(t, "127.0.0.1:0")
+	s.run(t, FreePort(t))
 	return s
 }
 
