@@ -21,7 +21,8 @@ try {
   installNest11(run)
   const only = process.argv.slice(2)
   const files = readdirSync(here).filter(f => f.endsWith('.test.mjs') && (only.length === 0 || only.some(o => f.startsWith(o)))).map(f => join(here, f))
-  status = spawnSync(process.execPath, ['--test', '--test-concurrency=2', '--test-timeout=60000', ...files], { cwd: root, env, stdio: 'inherit' }).status ?? 1
+  // The time-out is that of a whole file: it ends what hangs, and judges nothing.
+  status = spawnSync(process.execPath, ['--test', '--test-concurrency=2', '--test-timeout=600000', ...files], { cwd: root, env, stdio: 'inherit' }).status ?? 1
 } finally {
   rmSync(temp, { recursive: true, force: true })
 }

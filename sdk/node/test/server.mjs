@@ -10,16 +10,48 @@ import { createInterface } from 'node:readline'
 
 export const audience = 'notes'
 
+/** Longer than a busy machine ever takes, in milliseconds: what takes longer hangs. */
+export const patience = 30_000
+
+/**
+ * Asks until the answer is a certain one. A deadline that is short enough for a test
+ * of an outage may pass on a busy machine too, and then nobody knows; what the answer
+ * is when somebody does is what counts.
+ */
+export async function known(ask) {
+  for (const end = performance.now() + patience; ;) {
+    const answer = await ask()
+    if (answer.status !== 503 || performance.now() > end) return answer
+  }
+}
+
+/** The same for calls of a client, whose errors have the status. */
+export async function settled(call) {
+  for (const end = performance.now() + patience; ;) {
+    try {
+      return await call()
+    } catch (err) {
+      if (err.status !== 503 || performance.now() > end) throw err
+    }
+  }
+}
+
 export class Server {
   static async start(config = '', env = {}) {
     const server = new Server()
     server.env = { PATH: process.env.PATH, ...env }
     server.dir = mkdtempSync(join(tmpdir(), 'rescind-node-'))
     writeFileSync(join(server.dir, 'rescind.yaml'), 'store: pebble:./rescind-data\n' + config)
-    await server.up('127.0.0.1:0')
+    // A port that no system hands out by itself: while this server is down nobody takes it.
+    for (let again = true; again;) {
+      again = await server.up(`127.0.0.1:${10_000 + Math.floor(Math.random() * 20_000)}`).then(() => false, err => {
+        if (!/address already in use/.test(err.message)) throw err
+        return true
+      })
+    }
     const secret = name => readFileSync(join(server.dir, 'rescind-data.keys', name + '.secret'), 'utf8').trim()
-    server.options = { url: server.url, clientId: 'app', clientSecret: secret('app'), audience }
-    server.admin = { url: server.url, clientId: 'admin', clientSecret: secret('admin'), audience }
+    server.options = { url: server.url, clientId: 'app', clientSecret: secret('app'), audience, timeout: patience }
+    server.admin = { url: server.url, clientId: 'admin', clientSecret: secret('admin'), audience, timeout: patience }
     return server
   }
 
@@ -31,7 +63,7 @@ export class Server {
     })
     let log = ''
     this.process.stderr.on('data', chunk => { log += chunk })
-    this.exited = once(this.process, 'exit')
+    this.exited = once(this.process, 'close')
     for await (const line of createInterface(this.process.stdout)) {
       const ready = /^rescind is ready at (\S+)$/.exec(line)
       if (ready) {
@@ -40,6 +72,7 @@ export class Server {
         return
       }
     }
+    await this.exited
     throw new Error('the server did not start: ' + log)
   }
 
@@ -47,7 +80,13 @@ export class Server {
   async freeze() {
     this.process.kill('SIGSTOP')
     const tasks = `/proc/${this.process.pid}/task`
-    const stopped = id => /^State:\s+T/m.test(readFileSync(`${tasks}/${id}/status`, 'utf8'))
+    const stopped = id => {
+      try {
+        return /^State:\s+T/m.test(readFileSync(`${tasks}/${id}/status`, 'utf8'))
+      } catch {
+        return false // a thread that has just ended
+      }
+    }
     do await sleep(50); while (existsSync(tasks) && !readdirSync(tasks).every(stopped))
   }
 

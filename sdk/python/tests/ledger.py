@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -16,6 +17,7 @@ import time
 from rescind import Client
 
 SECRET = "a-secret-of/this=test&with:what*needs?#encoding"
+PATIENCE = 60.0  # seconds, longer than a busy machine ever takes: what takes longer hangs
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 
 CONFIGURATION = """
@@ -44,10 +46,22 @@ def program() -> str:
     return str(built)
 
 
+_reserved: list[socket.socket] = []
+
+
 def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """A port on which nobody listens. On Linux nobody will who does not ask for it
+    by its number: the system hands out no port that is bound, and a server that says
+    SO_REUSEADDR, as all do, can listen on it all the same."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind(("127.0.0.1", 0))
+    port = int(sock.getsockname()[1])
+    if sys.platform == "linux":
+        _reserved.append(sock)
+    else:
+        sock.close()
+    return port
 
 
 class Server:
@@ -99,7 +113,7 @@ class Server:
 
     def client(self, client_id: str = "backend", **options: object) -> Client:
         secret = "" if client_id == "browser" else SECRET
-        return Client(self.url, client_id, secret, **options)  # type: ignore[arg-type]
+        return Client(self.url, client_id, secret, **{"timeout": PATIENCE, **options})  # type: ignore[arg-type]
 
 
 class Impostor:
