@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/rescind/rescind"
 	"github.com/rescind/rescind/guard"
@@ -34,7 +35,7 @@ func TestCookiesOverTheNetwork(t *testing.T) {
 		set.WrapStore = func(store rescind.Store) rescind.Store { return failing{store, &broken} }
 	})
 	c := dial(t, s, s.App)
-	cookies, err := guard.NewCookies(c, guard.New(c, guard.Options{}), guard.CookieOptions{})
+	cookies, err := guard.NewCookies(c, guard.New(c, guard.Options{Now: func() time.Time { return time.Now().Add(time.Minute) }}), guard.CookieOptions{})
 	ok(t, err)
 	mux := http.NewServeMux()
 	mux.HandleFunc("/login", func(w http.ResponseWriter, r *http.Request) {

@@ -1,6 +1,7 @@
 package guard_test
 
 import (
+	"bytes"
 	"io"
 	"log"
 	"net/http"
@@ -9,7 +10,9 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/rescind/rescind"
 	"github.com/rescind/rescind/guard"
@@ -20,12 +23,14 @@ type site struct {
 	*httptest.Server
 	*ledger
 	cookies *guard.Cookies
+	age     atomic.Int64 // of access tokens, beyond their own: by default none is new
 }
 
 func newSite(t testing.TB, o guard.CookieOptions) *site {
 	t.Helper()
 	s := &site{ledger: newLedger(t)}
-	g := guard.New(s.ledger, guard.Options{})
+	s.age.Store(int64(10 * time.Second))
+	g := guard.New(s.ledger, guard.Options{Now: func() time.Time { return s.now().Add(time.Duration(s.age.Load())) }})
 	var err error
 	if s.cookies, err = guard.NewCookies(s.ledger, g, o); err != nil {
 		t.Fatal(err)
@@ -110,6 +115,7 @@ func (b *browser) do(method, path string, headers ...string) *http.Response {
 		b.t.Error(err)
 	}
 	res.Body.Close()
+	res.Body = io.NopCloser(bytes.NewReader(body))
 	if strings.Contains(string(body), "rsr_") || strings.Contains(string(body), "eyJ") {
 		b.t.Errorf("%s %s: a token in the body: %s", method, path, body)
 	}

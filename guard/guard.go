@@ -26,6 +26,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"github.com/rescind/rescind"
 )
@@ -47,6 +48,10 @@ type Checker interface {
 type Options struct {
 	Realm  string       // of the challenge; default "rescind"
 	Logger *slog.Logger // hears why a state could not be known; default: nobody
+
+	// Now tells how old a token is; default: time.Now. Whether one stands, the
+	// checker knows alone.
+	Now func() time.Time
 }
 
 // Guard checks the token of each request before a handler runs. All methods may
@@ -55,6 +60,7 @@ type Guard struct {
 	checker Checker
 	realm   string
 	log     *slog.Logger
+	now     func() time.Time
 }
 
 // New returns a guard that asks checker, which must not be nil.
@@ -62,12 +68,15 @@ func New(checker Checker, o Options) *Guard {
 	if checker == nil {
 		panic("guard: a guard without a checker would have to guess")
 	}
-	g := &Guard{checker: checker, realm: quotable(o.Realm), log: o.Logger}
+	g := &Guard{checker: checker, realm: quotable(o.Realm), log: o.Logger, now: o.Now}
 	if g.realm == "" {
 		g.realm = "rescind"
 	}
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
+	}
+	if g.now == nil {
+		g.now = time.Now
 	}
 	return g
 }

@@ -33,8 +33,7 @@ type ledger struct {
 func newLedger(t testing.TB) *ledger {
 	t.Helper()
 	l := &ledger{}
-	now := func() time.Time { return time.Now().Add(time.Duration(l.ahead.Load())) }
-	store, err := pebblestore.Open("ledger", pebblestore.Options{FS: vfs.NewMem(), Now: now})
+	store, err := pebblestore.Open("ledger", pebblestore.Options{FS: vfs.NewMem(), Now: l.now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,6 +59,8 @@ func newLedger(t testing.TB) *ledger {
 	t.Cleanup(l.Authority.Close)
 	return l
 }
+
+func (l *ledger) now() time.Time { return time.Now().Add(time.Duration(l.ahead.Load())) }
 
 func (l *ledger) advance(d time.Duration) { l.ahead.Add(int64(d)) }
 

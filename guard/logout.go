@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/rescind/rescind"
 )
@@ -14,7 +15,10 @@ import (
 // RefreshHandler continues the session of the refresh cookie: POST from this
 // origin, answered by 200 with {"expires_in": seconds of the new access token}
 // and new cookies; the tokens stay out of the body. Parallel tabs that present
-// one refresh token all get its one successor. 401 says that the session has
+// one refresh token all get its one successor. A browser whose access cookie stands
+// and is new brings nothing to refresh: one of its tabs has just been here. To
+// rotate again at once would put the token of a slower tab two generations behind,
+// and that is reuse. 401 says that the session has
 // ended; 503 that the token is as good as before. Neither touches a cookie.
 func (c *Cookies) RefreshHandler() http.Handler {
 	return c.post(func(w http.ResponseWriter, r *http.Request) {
@@ -25,6 +29,15 @@ func (c *Cookies) RefreshHandler() http.Handler {
 		token, bad := one(r, c.refresh)
 		if bad != nil {
 			c.guard.deny(w, bad, "")
+			return
+		}
+		left, err := c.left(r)
+		switch {
+		case err != nil:
+			c.guard.refuse(w, r, err, "")
+			return
+		case left > 0:
+			reply(w, http.StatusOK, refreshed{ExpiresIn: int64(left / time.Second)})
 			return
 		}
 		f := c.flights.begin(all(r))
@@ -50,14 +63,43 @@ func (c *Cookies) RefreshHandler() http.Handler {
 		}
 		landed := f.land(func() {
 			c.set(w, &grant)
-			reply(w, http.StatusOK, struct {
-				ExpiresIn int64 `json:"expires_in"`
-			}{grant.ExpiresIn})
+			reply(w, http.StatusOK, refreshed{ExpiresIn: grant.ExpiresIn})
 		})
 		if !landed {
 			c.guard.deny(w, invalidToken, "")
 		}
 	})
+}
+
+// refreshed is what a refresh tells the browser.
+type refreshed struct {
+	ExpiresIn int64 `json:"expires_in"`
+}
+
+// young is how long an access token counts as new: longer than the requests of one
+// browser overtake each other.
+const young = 10 * time.Second
+
+// left is what is left to an access cookie that stands and is new; 0 for every
+// other. The clock is this machine's: if it is wrong, tokens are new for longer, or
+// never.
+func (c *Cookies) left(r *http.Request) (time.Duration, error) {
+	token, bad := one(r, c.access)
+	if bad != nil {
+		return 0, nil
+	}
+	a, err := c.guard.checker.Check(r.Context(), token, rescind.Want{AnyAudience: true, NoTouch: true})
+	switch {
+	case dead(err):
+		return 0, nil
+	case err != nil:
+		return 0, err
+	}
+	lifetime, age := a.ExpiresAt.Sub(a.IssuedAt), c.guard.now().Sub(a.IssuedAt)
+	if age.Abs() >= min(young, lifetime/2) {
+		return 0, nil
+	}
+	return lifetime - max(age, 0), nil
 }
 
 // LogoutHandler ends the session of the cookies and then clears them: POST from

@@ -1,6 +1,7 @@
 package guard_test
 
 import (
+	"encoding/json"
 	"io"
 	"net/http"
 	"sync"
@@ -37,7 +38,7 @@ func TestLateRefreshInstallsNothing(t *testing.T) {
 				if heldUp == "after the refresh" {
 					s.afterRefresh = hook
 				} else {
-					s.afterCheck = hook
+					s.afterRefresh = func() { s.afterCheck = hook }
 				}
 				if res := b.want(401, "POST", "/auth/refresh"); len(res.Cookies()) != 0 {
 					t.Errorf("the late refresh set %v", res.Header.Values("Set-Cookie"))
@@ -68,10 +69,13 @@ func TestLateRefreshOfAnotherTabInstallsNothing(t *testing.T) {
 	s := newSite(t, guard.CookieOptions{})
 	b := s.loggedIn(t)
 	before := b.held()
-	s.afterCheck = func() {
-		s.afterCheck = nil
-		b.want(200, "POST", "/auth/refresh")
-		b.want(204, "POST", "/auth/logout")
+	s.afterRefresh = func() {
+		s.afterRefresh = nil
+		s.afterCheck = func() {
+			s.afterCheck = nil
+			b.want(200, "POST", "/auth/refresh")
+			b.want(204, "POST", "/auth/logout")
+		}
 	}
 	late := s.browser(t)
 	if res := late.want(401, "POST", "/auth/refresh", "Cookie", cookieHeader(before)); len(res.Cookies()) != 0 {
@@ -113,6 +117,48 @@ func TestParallelTabsShareOneSuccessor(t *testing.T) {
 		b.want(200, "GET", "/api")
 		b.want(204, "POST", "/auth/logout")
 	}
+}
+
+// TestATabThatIsLateIsNoThief: one tab refreshes, and again; a third request that
+// left with the first cookies comes last. What a browser holds that is new is not
+// rotated, so that the request is no reuse. What is not new is, and what is dead is
+// not taken for new.
+func TestATabThatIsLateIsNoThief(t *testing.T) {
+	s := newSite(t, guard.CookieOptions{})
+	b := s.loggedIn(t)
+	first := cookieHeader(b.held())
+	b.want(200, "POST", "/auth/refresh")
+	s.age.Store(0)
+	second := b.held()
+	for range 3 {
+		res := b.want(200, "POST", "/auth/refresh")
+		var said struct {
+			ExpiresIn int64 `json:"expires_in"`
+		}
+		if err := json.NewDecoder(res.Body).Decode(&said); err != nil || said.ExpiresIn < 280 || said.ExpiresIn > 300 {
+			t.Errorf("a refresh of what is new says %+v, %v", said, err)
+		}
+		if len(res.Cookies()) != 0 || res.Header.Get("Cache-Control") != "no-store" {
+			t.Errorf("a refresh of what is new: %v", res.Header)
+		}
+	}
+	b.want(200, "POST", "/auth/refresh", "Cookie", first)
+	b.want(200, "GET", "/api")
+
+	// Ten seconds later it is not new any more.
+	s.advance(10 * time.Second)
+	if res := b.want(200, "POST", "/auth/refresh"); len(res.Cookies()) != 2 {
+		t.Errorf("a refresh later: %v", res.Header)
+	}
+	// Without the access cookie there is nothing that could be new.
+	if res := b.want(200, "POST", "/auth/refresh", "Cookie", cookieHeader(b.held(), hostRefresh)); len(res.Cookies()) != 2 {
+		t.Errorf("a refresh by the refresh cookie alone: %v", res.Header)
+	}
+	// A new token that is dead refreshes nothing, and is not good news.
+	held := cookieHeader(b.held())
+	b.want(204, "POST", "/auth/logout")
+	b.want(401, "POST", "/auth/refresh", "Cookie", held)
+	b.want(401, "POST", "/auth/refresh", "Cookie", cookieHeader(second))
 }
 
 // TestLosersAnswerLeavesTheWinnersCookies: the answer to a refresh that was

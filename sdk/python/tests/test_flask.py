@@ -453,6 +453,11 @@ class Cookies(Case):
     def setUp(self) -> None:
         self.app = application(self.server, RESCIND_COOKIES=True)
         self.web = self.enter(self.app)
+        self.age(10)
+
+    def age(self, seconds: float) -> None:
+        """What access tokens are older than they say: by default none is new."""
+        self.app.extensions["rescind"].guard.now = lambda: time.time() + seconds
 
     def enter(self, app: Flask) -> Browser:
         web = self.browser(app)
@@ -682,11 +687,29 @@ class Cookies(Case):
             answer = self.want(self.web.post("/refresh", headers=self.send(cookies)), 401, "invalid_token")
         self.assertEqual(self.jar(answer), {})
 
+    def test_a_window_that_is_late_is_no_thief(self) -> None:
+        first = self.login()
+        second = {name: value for name, (value, _) in self.jar(self.want(self.web.post("/refresh", headers=self.send(first)), 200)).items()}
+        self.age(0)
+        for cookies in (second, second, first):
+            answer = self.want(self.web.post("/refresh", headers=self.send(cookies)), 200)
+            self.assertEqual(self.jar(answer), {})
+            self.assertEqual(answer.headers["Cache-Control"], "no-store")
+            self.assertGreater(answer.get_json()["expires_in"], 200)
+        self.want(self.web.get("/me", headers=self.send(second)), 200)
+        with mock.patch.object(self.app.extensions["rescind"].guard.checker, "check", side_effect=Unavailable("gone")):
+            self.want(self.web.post("/refresh", headers=self.send(second)), 503, "temporarily_unavailable")
+        self.age(10)  # not new any more
+        self.assertEqual(len(self.jar(self.want(self.web.post("/refresh", headers=self.send(second)), 200))), 2)
+        self.age(0)  # what is dead is not taken for new
+        self.want(self.web.post("/logout", headers=self.send(second)), 204)
+        self.want(self.web.post("/refresh", headers=self.send(second)), 401, "invalid_token")
+
     def test_an_outage_after_a_refresh_does_not_cost_the_session(self) -> None:
         cookies = self.login()
         guard = self.app.extensions["rescind"].guard
         for error in (Unavailable("gone"), ZeroDivisionError()):
-            with mock.patch.object(guard.checker, "check", side_effect=error):
+            with mock.patch.object(guard, "_left", return_value=0), mock.patch.object(guard.checker, "check", side_effect=error):
                 self.assertIn("__Host-rescind-rt", self.jar(self.want(self.web.post("/refresh", headers=self.send(cookies)), 200)))
 
     def test_one_failed_ending_does_not_keep_the_others_from_ending(self) -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -83,6 +84,10 @@ ONLY_POST = _Denial(405, "method_not_allowed", "use POST")
 UNAVAILABLE = _Denial(503, "temporarily_unavailable", "the state of the token could not be known; try again")
 COOKIE_TOO_LONG = _Denial(500, "server_error", "the token is too long for a cookie")
 
+#: The seconds for which an access token counts as new: longer than the requests of
+#: one browser overtake each other.
+YOUNG = 10
+
 _RETRY_AFTER = "1"  # what a 503 asks clients to wait, in seconds
 
 
@@ -144,6 +149,7 @@ class Guard:
         self.sessions = sessions
         self.cookies = Cookies(cookies) if cookies is not None else None
         self.realm = quotable(realm) or "rescind"
+        self.now = time.time  # tells how old a token is; whether one stands, the checker knows alone
 
     # The judgement.
 
@@ -281,7 +287,10 @@ class Guard:
         """Continues a session: that of the refresh cookie, or that of the token
         which the request's body held; unreadable says that there is a body in which
         none could be looked for. POST only, with a cookie only from this origin. 200 brings new cookies and {"expires_in": …}, or the new tokens;
-        parallel requests with one refresh token all get its one successor. 401
+        parallel requests with one refresh token all get its one successor. A
+        browser whose access cookie stands and is new brings nothing to refresh: one
+        of its windows has just been here. To rotate again at once would put the
+        token of a slower window two generations behind, and that is reuse. 401
         says that the session has ended, 503 that the token is as good as before.
         Neither touches a cookie: the answer may reach the browser after that of a
         parallel request which brought a successor, and would delete it."""
@@ -304,7 +313,14 @@ class Guard:
             raise Denied(CROSS_ORIGIN)
         if self.cookies is None or not found:
             raise Denied(BAD_BODY if unreadable else NO_CREDENTIALS)
-        grant = sessions.refresh(_one(found))
+        token = _one(found)
+        try:
+            left = self._left(environ, self.cookies)
+        except Exception as error:
+            return self.refuse(error)
+        if left > 0:
+            return _json(200, {"expires_in": left}, [])
+        grant = sessions.refresh(token)
         if not self.cookies.fits(grant):
             log.error("refresh: %s (session %s)", COOKIE_TOO_LONG.about, grant.session)
             raise Denied(COOKIE_TOO_LONG)
@@ -319,6 +335,20 @@ class Guard:
         except Exception as error:
             log.warning("refresh: the session is not looked at again: %s", type(error).__name__)
         return _json(200, {"expires_in": grant.expires_in}, self.cookies.set(grant))
+
+    def _left(self, environ: Environ, cookies: Cookies) -> int:
+        """The seconds that are left to an access cookie that stands and is new; 0
+        for every other. The clock is this machine's: if it is wrong, tokens are new
+        for longer, or never."""
+        found = cookies.values(environ, cookies.access)
+        if len(found) != 1 or not well_formed(found[0]):
+            return 0
+        try:
+            access = self.checker.check(found[0], Want(any_audience=True, touch=False))
+        except Inactive:
+            return 0
+        lifetime, age = access.expires_at - access.issued_at, self.now() - access.issued_at
+        return int(lifetime - max(age, 0)) if abs(age) < min(YOUNG, lifetime / 2) else 0
 
     def logout(self, environ: Environ, token: str | None = None, *, everywhere: bool = False, unreadable: bool = False) -> Answer:
         """Ends the session of the request's tokens, and then clears the cookies:
