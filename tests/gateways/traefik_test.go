@@ -81,7 +81,7 @@ func runTraefik(t *testing.T, binary string) {
 	cmd := exec.Command(binary, "--configfile=traefik.yaml")
 	cmd.Dir = dir
 	server.Spawn(t, cmd, g.gateway)
-	for end := time.Now().Add(20 * time.Second); g.send(t, "GET", "/").status == 404; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(patience); g.send(t, "GET", "/").status == 404; time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("it listens, and reads no routers")
 		}
