@@ -44,13 +44,8 @@ func TestCommandLine(t *testing.T) {
 		Dir:                 filepath.Join("testdata", "script"),
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
-			addr, release, err := server.Hold()
-			if err != nil {
-				return err
-			}
-			s := &scriptServer{addr: addr}
+			s := &scriptServer{addr: server.FreePort(t)}
 			env.Values[scriptKey{}] = s
-			env.Defer(release)
 			env.Defer(s.kill)
 			env.Setenv("NO_PROXY", "*")
 			return nil

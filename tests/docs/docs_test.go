@@ -21,11 +21,10 @@ func bench(t *testing.T) *runner {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := newRunner(top, t.TempDir())
+	r, err := newRunner(t, top)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(r.close)
 	return r
 }
 

@@ -155,10 +155,7 @@ type tokens struct {
 func startMoving(t *testing.T, r *runner, p page, framework, main string, change func(string) string) *moving {
 	t.Helper()
 	m := &moving{t: t, whole: t, dir: t.TempDir(), apps: map[string]*app{}}
-	ports, err := r.ports(4)
-	if err != nil {
-		t.Fatal(err)
-	}
+	ports := r.ports(4)
 	for i, stage := range []string{"no", "yes", "hasty"} {
 		m.apps[stage] = &app{port: ports[i+1]}
 	}

@@ -9,15 +9,16 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
+	"testing"
 	"time"
 
-	"github.com/rescind/rescind/tests/server"
+	"github.com/rescind/rescind/tests/port"
 )
 
 // pageTime bounds how long one page runs; where it installs what it says, it waits
@@ -29,18 +30,18 @@ const (
 
 // A runner runs pages with the rescind of this checkout.
 type runner struct {
-	root string // of the repository
-	dir  string // for all that it makes
-	full bool   // installs what pages install
+	root  string     // of the repository
+	dir   string     // for all that it makes
+	full  bool       // installs what pages install
+	whole testing.TB // until it ends, the runner is there
 
-	mu       sync.Mutex
-	held     []func() // ports that were given to pages
-	packages          // for applications in other languages
+	packages // for applications in other languages
 }
 
 // newRunner builds rescind, once.
-func newRunner(root, dir string) (*runner, error) {
-	r := &runner{root: root, dir: dir, full: os.Getenv("RESCIND_SLOW") == "1"}
+func newRunner(t testing.TB, root string) (*runner, error) {
+	dir := t.TempDir()
+	r := &runner{root: root, dir: dir, full: os.Getenv("RESCIND_SLOW") == "1", whole: t}
 	r.environment = sync.OnceValues(r.buildPython)
 	return r, r.build("build", "-o", filepath.Join(dir, "bin", "rescind"), "./cmd/rescind")
 }
@@ -70,8 +71,8 @@ func (r *runner) run(p page) []problem {
 	} else {
 		err = os.Mkdir(work, 0o700)
 	}
-	ports, perr := r.ports(4)
-	if err = errors.Join(err, perr); err != nil {
+	ports := r.ports(4)
+	if err != nil {
 		return append(found, problem{p.path, 1, err.Error()})
 	}
 	vars, limit := []string{"PATH=" + strings.Join([]string{filepath.Join(r.dir, "bin"), filepath.Dir(python()), os.Getenv("PATH")}, ":")}, pageTime
@@ -210,31 +211,14 @@ func hasMain(file *ast.File) bool {
 	return false
 }
 
-// ports returns ports of the loopback address that are nobody else's until the
-// runner closes.
-func (r *runner) ports(n int) ([]string, error) {
+// ports returns ports of the loopback address that are nobody else's while the
+// runner is there.
+func (r *runner) ports(n int) []string {
 	var free []string
 	for range n {
-		addr, release, err := server.Hold()
-		if err != nil {
-			return nil, err
-		}
-		_, port, err := net.SplitHostPort(addr)
-		if err != nil {
-			return nil, err
-		}
-		free = append(free, port)
-		r.mu.Lock()
-		r.held = append(r.held, release)
-		r.mu.Unlock()
+		free = append(free, strconv.Itoa(port.Reserve(r.whole)))
 	}
-	return free, nil
-}
-
-func (r *runner) close() {
-	for _, release := range r.held {
-		release()
-	}
+	return free
 }
 
 // left are the names that a fresh clone does not have.

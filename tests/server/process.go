@@ -7,10 +7,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/rescind/rescind/tests/port"
 )
 
 // Process is a child of the test, and ends with it.
@@ -81,6 +84,13 @@ func Spawn(t testing.TB, cmd *exec.Cmd, addr string) *Process {
 			t.Fatalf("%s is not ready in time:\n%s", cmd, p.said)
 		}
 	}
+}
+
+// FreePort returns an address of the loopback interface that is nobody else's until
+// the test ends.
+func FreePort(t testing.TB) string {
+	t.Helper()
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port.Reserve(t)))
 }
 
 // Said returns what the process has said.
