@@ -141,6 +141,7 @@ func TestCuredExamplesHaveNoFinding(t *testing.T) {
 // be. What a busy machine puts in doubt is inconclusive instead, and never a pass.
 func accused(t *testing.T, report *probe.Report, finds, may []string) {
 	t.Helper()
+	begun(t, report)
 	for _, id := range found(report) {
 		if !slices.Contains(finds, id) && !slices.Contains(may, id) {
 			t.Errorf("found %q, want %q\n%s", id, finds, table(report))
@@ -153,11 +154,20 @@ func accused(t *testing.T, report *probe.Report, finds, may []string) {
 	}
 }
 
+// begun expects that a run got as far as to tell a valid session from none.
+func begun(t *testing.T, report *probe.Report) {
+	t.Helper()
+	if v := verdicts(report, "route-unprotected"); v[probe.Pass]+v[probe.Note] == 0 {
+		t.Errorf("the controls failed\n%s", table(report))
+	}
+}
+
 // cleared expects of a run over sockets that nothing is found, and that the named
 // checks were made. What a busy machine puts in doubt is inconclusive, but nothing is
 // taken after its end, and not everything is in doubt.
 func cleared(t *testing.T, report *probe.Report, made []string) {
 	t.Helper()
+	begun(t, report)
 	if got := found(report); len(got) != 0 {
 		t.Errorf("found %q\n%s", got, table(report))
 	}

@@ -70,7 +70,7 @@ func TestHostileTargetsAreSurvived(t *testing.T) {
 			defer func() { <-slots }()
 			// On a busy machine what comes before the trap may take long.
 			for _, timeout := range []string{"500ms", "5s", "1m"} {
-				limits := "limits: {timeout: " + timeout + ", body: 64KiB, requests: 800}"
+				limits := "limits: {timeout: " + timeout + ", body: 64KiB, requests: 3000}"
 				began := time.Now()
 				o.report, o.err = try(t.Context(), o.trap.Describe(append(parts, limits)...), probe.Options{})
 				o.took = time.Since(began)
