@@ -162,8 +162,10 @@ func (a *App) testAnOutageIsNeitherAYesNorANo(t *testing.T) {
 		{"killed", a.Rescind.Kill, a.Rescind.Start},
 	} {
 		outage.down(t)
+		a.outage = true
 		a.unavailable(t, outage.name, stays, gone)
 		outage.up(t)
+		a.outage = false
 		// Nothing was restarted but Rescind.
 		a.in(t, stays)
 		if now := a.workersOf(a.Everywhere(t, get("/api/me", stays.AccessToken))); !slices.Equal(now, workers) {
@@ -177,10 +179,8 @@ func (a *App) testAnOutageIsNeitherAYesNorANo(t *testing.T) {
 	a.out(t, other)
 }
 
-// deadline is how long an application waits for Rescind, and a busy machine for it.
-const deadline = 5 * time.Second
-
-// unavailable expects 503 with Retry-After from all routes, whatever the token.
+// unavailable expects 503 with Retry-After from all routes, whatever the token, and
+// from none that it waits for ever (see atMost).
 func (a *App) unavailable(t *testing.T, what string, stays, gone Grant) {
 	t.Helper()
 	calls := append(guarded(stays.AccessToken),
@@ -199,8 +199,8 @@ func (a *App) unavailable(t *testing.T, what string, stays, gone Grant) {
 	answers := atOnce(at)
 	for _, answer := range append(answers, everywhere...) {
 		answer.Is(t, http.StatusServiceUnavailable)
-		if answer.Header.Get("Retry-After") == "" || answer.After > deadline {
-			t.Errorf("%s: %s: Retry-After %q, after %v", what, answer.Call, answer.Header.Get("Retry-After"), answer.After)
+		if answer.Header.Get("Retry-After") == "" {
+			t.Errorf("%s: %s has no Retry-After", what, answer.Call)
 		}
 	}
 }

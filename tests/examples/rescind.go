@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -16,10 +17,12 @@ import (
 	"time"
 
 	"github.com/rescind/rescind/tests/need"
+	"github.com/rescind/rescind/tests/port"
 )
 
-// patience is how long a test waits for what should be there at once.
-const patience = 30 * time.Second
+// patience is how long a test waits for what should be there at once, on a machine
+// that has much else to do.
+const patience = 2 * time.Minute
 
 // A process is a program that a test has started, with what it has started itself.
 type process struct {
@@ -222,17 +225,8 @@ func answers(address string) bool {
 	return true
 }
 
-// freePort returns a port that was free a moment ago.
+// freePort returns a port that is nobody else's until the test ends.
 func freePort(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
+	return strconv.Itoa(port.Reserve(t))
 }
