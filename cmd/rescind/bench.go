@@ -164,23 +164,15 @@ type held struct {
 
 func (b *bench) run(ctx context.Context) ([]measured, error) {
 	sessions := make([][]held, b.workers)
-	login := func(w int) error {
+	logins, err := b.measure(ctx, "login", func(w, _ int) (bool, error) {
 		g, err := b.ledger.Issue(ctx, rescind.Login{Subject: "bench-" + strconv.Itoa(w), Client: b.client})
 		if err == nil {
 			sessions[w] = append(sessions[w], held{g.Session, g.AccessToken.Reveal(), g.RefreshToken.Reveal()})
 		}
-		return err
-	}
-	logins, err := b.measure(ctx, "login", func(w, _ int) (bool, error) { return true, login(w) })
+		return true, err
+	})
 	if err != nil {
 		return nil, err
-	}
-	for w := range sessions { // a slow worker may have had no turn
-		if len(sessions[w]) == 0 {
-			if err := login(w); err != nil {
-				return nil, err
-			}
-		}
 	}
 	checks, err := b.measure(ctx, "check", func(w, i int) (bool, error) {
 		_, err := b.ledger.Check(ctx, sessions[w][i%len(sessions[w])].access, rescind.Want{})
@@ -225,8 +217,9 @@ func (b *bench) run(ctx context.Context) ([]measured, error) {
 	return []measured{logins, checks, refreshes, revocations}, nil
 }
 
-// measure calls from every worker for a time, or until call says that there is
-// nothing left to do. call gets the worker's number and the count of its calls.
+// measure calls from every worker for a time, but at least once, or until call says
+// that there is nothing left to do. call gets the worker's number and the count of
+// its calls.
 func (b *bench) measure(ctx context.Context, what string, call func(w, i int) (bool, error)) (measured, error) {
 	took := make([][]time.Duration, b.workers)
 	errs := make([]error, b.workers)
@@ -234,7 +227,7 @@ func (b *bench) measure(ctx context.Context, what string, call func(w, i int) (b
 	start := time.Now()
 	for w := range b.workers {
 		all.Go(func() {
-			for i := 0; time.Since(start) < b.each && ctx.Err() == nil; i++ {
+			for i := 0; (i == 0 || time.Since(start) < b.each) && ctx.Err() == nil; i++ {
 				at := time.Now()
 				did, err := call(w, i)
 				if err != nil {
