@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -21,6 +23,7 @@ import (
 	"github.com/rescind/rescind/rescindtest"
 	"github.com/rescind/rescind/tests/need"
 	"github.com/rescind/rescind/tests/npm"
+	"github.com/rescind/rescind/tests/port"
 )
 
 const root = "../.."
@@ -33,10 +36,15 @@ type app struct {
 	*front        // between the browser and the example
 }
 
-// Options of a ledger.
-func accessLifetime(d time.Duration) rescindtest.Option {
-	return func(s *rescindtest.Settings) { s.Config.AccessLifetime = d }
+// A clock is a ledger's. Between what the test lets pass it goes like any other.
+type clock struct{ ahead atomic.Int64 }
+
+func (c *clock) set(s *rescindtest.Settings) {
+	s.Now = func() time.Time { return time.Now().Add(time.Duration(c.ahead.Load())) }
 }
+
+// expire lets all access tokens expire.
+func (c *clock) expire() { c.ahead.Add(int64(rescind.DefaultAccessLifetime + time.Second)) }
 
 // startApp starts everything but the browser.
 func startApp(t *testing.T, options ...rescindtest.Option) *app {
@@ -51,14 +59,7 @@ func startApp(t *testing.T, options ...rescindtest.Option) *app {
 	if err != nil {
 		t.Fatal(err)
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := listener.Addr().(*net.TCPAddr).Port
-	if err := listener.Close(); err != nil {
-		t.Fatal(err)
-	}
+	port := port.Reserve(t)
 	run(t, filepath.Join(tree, "examples", "express"), []string{
 		"HOST=127.0.0.1", "PORT=" + strconv.Itoa(port), "WORKERS=1",
 		"RESCIND_URL=" + a.ledger.url, "RESCIND_CLIENT_ID=" + a.App.ID, "RESCIND_CLIENT_SECRET=" + a.App.Secret,
@@ -115,6 +116,9 @@ func plant(dir string) error {
 			return err
 		}
 	}
+	if err := beUnhurried(filepath.Join(dir, "examples", "express", "cured", "app.js")); err != nil {
+		return err
+	}
 	sdk := filepath.Join(dir, "sdk", "node")
 	if err := os.Symlink(filepath.Join(top, "sdk", "node", "node_modules"), filepath.Join(sdk, "node_modules")); err != nil {
 		return err
@@ -125,6 +129,21 @@ func plant(dir string) error {
 		return fmt.Errorf("sdk/node: %w\n%s", err, out)
 	}
 	return linkModules(filepath.Join(top, "examples", "express", "node_modules"), filepath.Join(dir, "examples", "express", "node_modules"), sdk)
+}
+
+// beUnhurried gives the application more time for its ledger than an application
+// has. Outages are not what is tested here, and a busy machine is none.
+func beUnhurried(app string) error {
+	text, err := os.ReadFile(app)
+	if err != nil {
+		return err
+	}
+	const call = "rescind({ "
+	if n := strings.Count(string(text), call); n != 1 {
+		return fmt.Errorf("%s has %q %d times", app, call, n)
+	}
+	more := fmt.Sprintf("%stimeout: %d, ", call, patience.Milliseconds())
+	return os.WriteFile(app, []byte(strings.Replace(string(text), call, more, 1)), 0o600)
 }
 
 // linkModules makes a node_modules whose packages are those of from, but for ours.
@@ -194,5 +213,19 @@ func (a *app) end(t *testing.T, subject string) {
 	t.Helper()
 	if _, err := a.Authority.Revoke(context.Background(), rescind.Revocation{Selector: rescind.Selector{Subject: subject}, Actor: "admin"}); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// untilRefused waits until so many requests to a path have been answered with 401.
+func (a *app) untilRefused(t *testing.T, path string, n int) {
+	t.Helper()
+	for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		refused := slices.DeleteFunc(a.passages("GET", path), func(p passage) bool { return p.status != http.StatusUnauthorized })
+		if len(refused) >= n {
+			return
+		}
+		if time.Since(began) > patience {
+			t.Fatalf("%s was refused %d times, not %d", path, len(refused), n)
+		}
 	}
 }

@@ -24,13 +24,14 @@ const (
 	foreign = "evil.test"
 )
 
-// patience bounds whatever a page is waited for.
-const patience = 10 * time.Second
+// patience bounds whatever is waited for. It is longer than a busy machine ever
+// takes: what takes longer hangs.
+const patience = time.Minute
 
 // launch starts a browser that knows no other names, and asks nobody about them.
 // It lives until the context that it returns is cancelled.
 func launch(dir string) (context.Context, context.CancelFunc, error) {
-	flags := []chromedp.ExecAllocatorOption{chromedp.ExecPath("chromium"), chromedp.UserDataDir(dir)}
+	flags := []chromedp.ExecAllocatorOption{chromedp.ExecPath("chromium"), chromedp.UserDataDir(dir), chromedp.WSURLReadTimeout(patience)}
 	for _, f := range []string{
 		"headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "no-default-browser-check",
 		"disable-background-networking", "disable-component-update", "disable-sync", "disable-default-apps",
@@ -187,6 +188,12 @@ func (w *window) login(user, password string) {
 	w.until("document.querySelector('#login')?.hidden === false")
 	eval[bool](w, "user.value = %q, password.value = %q, document.querySelector('#login').requestSubmit() ?? true", user, password)
 	w.untilIn(user)
+}
+
+// look makes the page ask what there is, as it does when it is looked at.
+func (w *window) look() {
+	w.t.Helper()
+	eval[bool](w, "dispatchEvent(new Event('focus'))")
 }
 
 func (w *window) keep(note string) {

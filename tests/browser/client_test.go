@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/rescind/rescind"
 	"github.com/rescind/rescind/guard"
@@ -48,7 +47,6 @@ func TestTheGuideShowsThePage(t *testing.T) {
 // TestPublicClientInTheBrowser runs the guide's public client: it calls Rescind
 // from another origin, in two windows that share their tokens.
 func TestPublicClientInTheBrowser(t *testing.T) {
-	t.Parallel() // it waits for the most part
 	// The application, and its API on the same origin.
 	var api http.Handler
 	module := shown(t, "tokens.mjs")
@@ -68,7 +66,8 @@ func TestPublicClientInTheBrowser(t *testing.T) {
 	page := startFront(t, server.URL, true)
 
 	origin := strings.TrimSuffix(page.at(home, "/"), "/")
-	ledger := rescindtest.Start(t, accessLifetime(2*time.Second), func(s *rescindtest.Settings) { s.HTTP.CORSOrigins = []string{origin} })
+	var tokens clock
+	ledger := rescindtest.Start(t, tokens.set, func(s *rescindtest.Settings) { s.HTTP.CORSOrigins = []string{origin} })
 	ledger.AddClient(t, rescind.Client{ID: "notes-app", Public: true})
 	api = guard.New(ledger.Authority, guard.Options{}).Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "notes") }))
 	auth := startFront(t, ledger.URL, true)
@@ -100,7 +99,7 @@ func TestPublicClientInTheBrowser(t *testing.T) {
 				t.Errorf("round %d, window %d: %s", round, i, got)
 			}
 		}
-		time.Sleep(2100 * time.Millisecond)
+		tokens.expire()
 	}
 	if n := len(auth.passages("POST", "/oauth/token")); n < 3 {
 		t.Errorf("%d refreshes", n)

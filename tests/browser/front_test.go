@@ -152,7 +152,7 @@ func (g *gate) wait(t *testing.T) {
 	t.Helper()
 	select {
 	case <-g.there:
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("nothing came to the gate")
 	}
 }
