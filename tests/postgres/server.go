@@ -22,7 +22,7 @@ import (
 	"time"
 
 	"github.com/rescind/rescind/tests/need"
-	"github.com/rescind/rescind/tests/port"
+	"github.com/rescind/rescind/tests/server"
 )
 
 // Need skips or fails the test where there is no PostgreSQL.
@@ -65,7 +65,7 @@ func version(path string) int {
 type Server struct {
 	t       testing.TB
 	dir     string
-	port    int
+	addr    string
 	account *syscall.Credential // nil: as we are
 	run     *run
 	frozen  []int
@@ -103,7 +103,7 @@ func Start(t testing.TB, opts ...Option) *Server {
 	for _, opt := range opts {
 		opt(&o)
 	}
-	s := &Server{t: t, port: port.Reserve(t)}
+	s := &Server{t: t, addr: server.FreePort(t)}
 	if os.Geteuid() == 0 { // the server refuses to run as root
 		s.account = account(t)
 	}
@@ -223,7 +223,7 @@ func (s *Server) Write(name string, content []byte) {
 func (s *Server) Folder() string { return s.data() }
 
 // Addr is the host and port of the server, the same after each Restart.
-func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
+func (s *Server) Addr() string { return s.addr }
 
 // URL names the server's first database; query, if given, is appended.
 func (s *Server) URL(query string) string {
@@ -257,7 +257,11 @@ func (s *Server) start() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	cmd := s.command("postgres", "-D", s.data(), "-p", strconv.Itoa(s.port), "-h", "127.0.0.1", "-k", "")
+	host, port, err := net.SplitHostPort(s.addr)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	cmd := s.command("postgres", "-D", s.data(), "-p", port, "-h", host, "-k", "")
 	cmd.Stdout, cmd.Stderr = log, log
 	r := &run{cmd: cmd, over: make(chan struct{})}
 	started := make(chan error)

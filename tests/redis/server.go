@@ -20,7 +20,7 @@ import (
 	"time"
 
 	"github.com/rescind/rescind/tests/need"
-	"github.com/rescind/rescind/tests/port"
+	"github.com/rescind/rescind/tests/server"
 )
 
 // Server is one redis-server. Its methods fail the test.
@@ -63,7 +63,11 @@ func start(t testing.TB, cluster bool, args []string) *Server {
 // Port is a loopback port that is the test's own.
 func Port(t testing.TB) string {
 	t.Helper()
-	return strconv.Itoa(port.Reserve(t))
+	_, port, err := net.SplitHostPort(server.FreePort(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
 }
 
 // launch reports whether the server answers.

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	root "github.com/rescind/rescind"
 	"github.com/rescind/rescind/client"
@@ -52,7 +53,8 @@ func (r *residents) serve(store string) (stop func()) {
 	}
 }
 
-// each does something for every number below n, a few at a time.
+// each does something for every number below n, a few at a time; again where the
+// ledger was not there in time, which a busy machine can bring about.
 func (r *residents) each(n int, do func(i int) error) {
 	r.t.Helper()
 	var work sync.WaitGroup
@@ -61,6 +63,9 @@ func (r *residents) each(n int, do func(i int) error) {
 		work.Go(func() {
 			for i := w; i < n && errs[w] == nil; i += len(errs) {
 				errs[w] = do(i)
+				for until := time.Now().Add(time.Minute); errors.Is(errs[w], root.ErrUnavailable) && time.Now().Before(until); {
+					errs[w] = do(i)
+				}
 			}
 		})
 	}
