@@ -10,7 +10,7 @@ from typing import Any
 from unittest import mock
 from wsgiref.util import setup_testing_defaults
 
-from .ledger import SECRET, Server
+from .ledger import PATIENCE, SECRET, Server
 
 BLOCKS = re.findall(r"```python\n(.*?)```", (Path(__file__).resolve().parent.parent / "README.md").read_text(), re.DOTALL)
 
@@ -33,7 +33,9 @@ class Readme(unittest.TestCase):
     def test_flask(self) -> None:
         names = self.run_block("app = Flask", __name__="readme", check_password=lambda q: q.json["user"], notes_of=lambda user: [user])
         web = names["app"].test_client()
-        self.addCleanup(names["app"].extensions["rescind"].client.close)
+        client = names["app"].extensions["rescind"].client
+        client.timeout = PATIENCE
+        self.addCleanup(client.close)
 
         def status(method: str, path: str, token: str) -> int:
             return int(web.open(path, method=method, headers={"Authorization": "Bearer " + token}).status_code)
