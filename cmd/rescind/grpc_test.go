@@ -96,7 +96,7 @@ func TestShutdownLetsChecksOverGRPCEnd(t *testing.T) {
 	s := startSlow(t, shutdown{Timeout: duration(20 * time.Second)})
 	answer := s.check(t)
 	s.stop()
-	within10s(t, "nothing new is taken", func() bool {
+	inTime(t, "nothing new is taken", func() bool {
 		// What is taken in the last moment is not answered.
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()

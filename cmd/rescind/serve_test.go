@@ -182,7 +182,7 @@ func TestNothingThatTheServerPrintsHoldsASecretOrAToken(t *testing.T) {
 		ended := make(chan error, 1)
 		go func() { ended <- cmd.Wait() }()
 		t.Cleanup(func() { _ = cmd.Process.Kill() })
-		within10s(t, "the server is ready", func() bool { return ready.MatchString(said.String()) })
+		inTime(t, "the server is ready", func() bool { return ready.MatchString(said.String()) })
 		url := ready.FindStringSubmatch(said.String())[1]
 		var secrets []string
 		for _, name := range []string{"master.key", "admin.secret", "app.secret"} {

@@ -67,11 +67,12 @@ func halfway(t *testing.T, c *child, body string) (net.Conn, *bufio.Reader) {
 	return conn, in
 }
 
-func within10s(t *testing.T, what string, is func() bool) {
+// inTime waits for what has to be so before long. A busy machine may take its time.
+func inTime(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !is(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("not within 10 s: %s", what)
+			t.Fatalf("not in time: %s", what)
 		}
 	}
 }
@@ -104,7 +105,7 @@ func TestShutdownLetsWorkEndAndKeepsWhatWasAcknowledged(t *testing.T) {
 	if err := c.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	within10s(t, "/readyz says 503", func() bool {
+	inTime(t, "/readyz says 503", func() bool {
 		got, err := app.get(ctx, app.server+"/readyz", "")
 		return err == nil && got.status == http.StatusServiceUnavailable
 	})
@@ -112,7 +113,7 @@ func TestShutdownLetsWorkEndAndKeepsWhatWasAcknowledged(t *testing.T) {
 		t.Fatalf("while the load balancer is still to notice: %d", got)
 	}
 	app.http.CloseIdleConnections()
-	within10s(t, "new connections are refused", func() bool { return takesNothing(c.address) })
+	inTime(t, "new connections are refused", func() bool { return takesNothing(c.address) })
 	if _, err := io.WriteString(conn, body); err != nil {
 		t.Fatal(err)
 	}
@@ -191,7 +192,7 @@ func TestASecondSignalEndsTheServerAtOnce(t *testing.T) {
 	if err := c.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	within10s(t, "new connections are refused", func() bool { return takesNothing(c.address) })
+	inTime(t, "new connections are refused", func() bool { return takesNothing(c.address) })
 	if err := c.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}

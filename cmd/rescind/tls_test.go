@@ -106,34 +106,25 @@ func TestANewCertificateIsServedAndABrokenOneIsNot(t *testing.T) {
 		defer conn.Close()
 		return conn.ConnectionState().PeerCertificates[0].Subject.CommonName
 	}
-	// eventually is true in bounded time.
-	eventually := func(what string, is func() bool) {
-		t.Helper()
-		for end := time.Now().Add(10 * time.Second); !is(); time.Sleep(2 * time.Millisecond) {
-			if time.Now().After(end) {
-				t.Fatalf("not within 10 s: %s\nlog: %s", what, said)
-			}
-		}
-	}
 	if got := name(); got != "first" {
 		t.Fatalf("serves %q", got)
 	}
 
 	secondChain, secondKey := pair(t, "second")
 	write(files.CertFile, secondChain) // half-way: this certificate and the old key
-	eventually("the log says that the pair does not fit", func() bool { return bytes.Contains([]byte(said.String()), []byte("no good")) })
+	inTime(t, "the log says that the pair does not fit", func() bool { return bytes.Contains([]byte(said.String()), []byte("no good")) })
 	if got := name(); got != "first" {
 		t.Fatalf("serves %q although the pair does not fit", got)
 	}
 	write(files.KeyFile, secondKey)
-	eventually("the second certificate is served", func() bool { return name() == "second" })
+	inTime(t, "the second certificate is served", func() bool { return name() == "second" })
 
 	before := len(said.String())
 	write(files.CertFile, []byte("nonsense"))
 	if err := os.Remove(files.KeyFile); err != nil {
 		t.Fatal(err)
 	}
-	eventually("the log says that a file is gone", func() bool { return len(said.String()) > before })
+	inTime(t, "the log says that a file is gone", func() bool { return len(said.String()) > before })
 	if got := name(); got != "second" {
 		t.Fatalf("serves %q after the files were destroyed", got)
 	}

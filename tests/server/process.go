@@ -16,6 +16,9 @@ import (
 	"github.com/rescind/rescind/tests/port"
 )
 
+// patience is how long a process may take to start or to end on a busy machine.
+const patience = 2 * time.Minute
+
 // Process is a child of the test, and ends with it.
 type Process struct {
 	cmd  *exec.Cmd
@@ -69,7 +72,7 @@ func run(t testing.TB, cmd *exec.Cmd) *Process {
 func Spawn(t testing.TB, cmd *exec.Cmd, addr string) *Process {
 	t.Helper()
 	p := run(t, cmd)
-	for deadline := time.Now().Add(30 * time.Second); ; {
+	for deadline := time.Now().Add(patience); ; {
 		conn, err := net.Dial("tcp", addr)
 		if err == nil {
 			must(t, conn.Close())
@@ -123,7 +126,7 @@ func (p *Process) Stop(t testing.TB) {
 		if code := p.ExitCode(); code > 0 {
 			t.Errorf("%s ended with %d", filepath.Base(p.cmd.Path), code)
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience):
 		t.Errorf("%s does not end", p.cmd)
 		_ = p.cmd.Process.Kill()
 		<-p.over

@@ -164,7 +164,7 @@ func (s *Server) run(t testing.TB, listen string) {
 			t.Fatalf("the server does not start: %v\n%s", err, s.Said())
 		}
 		s.URL, s.GRPC = at.URL, at.GRPC
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience):
 		t.Fatalf("the server is not ready in time:\n%s", s.Said())
 	}
 }
