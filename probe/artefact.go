@@ -30,6 +30,7 @@ type artefact struct {
 	born    time.Time
 	marks   []moment  // what became of its session before it was copied
 	expires time.Time // what the artefact says; zero if it says nothing
+	anew    bool      // what carries it goes over a new connection
 	// alter, if it is not nil, changes a finished request: for another spelling of
 	// the same token. It must not keep what it is given.
 	alter func(*request)
@@ -219,7 +220,7 @@ func (r *run) build(role string, a artefact, q *target.Request, base string, car
 		return request{}, fmt.Errorf("%s: not a URL", q) // err holds the URL
 	}
 	out := request{
-		role: role, session: a.session, artefact: a.name, method: rendered.Method, url: u, header: rendered.Header, body: rendered.Body,
+		role: role, session: a.session, artefact: a.name, method: rendered.Method, url: u, header: rendered.Header, body: rendered.Body, anew: a.anew,
 		shell: &shellForm{url: shell.URL, header: shell.Header, body: string(shell.Body)},
 	}
 	if err := r.present(&out, a, carry); err != nil {

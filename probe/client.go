@@ -36,6 +36,7 @@ var (
 // no redirect followed, a budget, bounded parallelism, capped answers.
 type client struct {
 	http    *http.Client
+	anew    *http.Client // a new connection for each request
 	allows  func(*url.URL) bool
 	secrets *secrets
 	now     func() time.Time
@@ -67,6 +68,9 @@ type request struct {
 	// whole says that an interruption of the run does not break the request off once
 	// it is begun: what its answer holds has to be ended.
 	whole bool
+	// anew: it is sent over a new connection. Which of several workers behind one
+	// address answers is mostly decided when a connection is made.
+	anew bool
 	// shell is the same request with variables of the shell in the place of its
 	// secrets, for the curl command. Nil if it holds none.
 	shell *shellForm
@@ -95,6 +99,7 @@ type answer struct {
 	class   Class
 	backed  bool
 	backing *answer // the live control that backs a refusal
+	spread  bool    // one of several over new connections at the same moment
 	note    string
 }
 
@@ -114,29 +119,33 @@ func newClient(t *target.Target, o Options, s *secrets) *client {
 	if l.PerSecond > 0 {
 		c.every = time.Duration(float64(time.Second) / l.PerSecond)
 	}
-	c.http = &http.Client{
-		Timeout: timeout,
-		Transport: &http.Transport{
-			Proxy: o.Proxy, // nil: none, whatever the environment says
-			// The host is looked at once more where the connection is made: what
-			// reaches this point by any other way is stopped here.
-			DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-				if o.Proxy == nil && !t.AllowsAddress(address) {
-					return nil, fmt.Errorf("%s: %w", address, ErrForeignHost)
-				}
-				return o.Dial(ctx, network, address)
+	over := func(anew bool) *http.Client {
+		return &http.Client{
+			Timeout: timeout,
+			Transport: &http.Transport{
+				Proxy: o.Proxy, // nil: none, whatever the environment says
+				// The host is looked at once more where the connection is made: what
+				// reaches this point by any other way is stopped here.
+				DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+					if o.Proxy == nil && !t.AllowsAddress(address) {
+						return nil, fmt.Errorf("%s: %w", address, ErrForeignHost)
+					}
+					return o.Dial(ctx, network, address)
+				},
+				TLSClientConfig:        &tls.Config{InsecureSkipVerify: o.Insecure},
+				TLSHandshakeTimeout:    timeout,
+				ResponseHeaderTimeout:  timeout,
+				DisableKeepAlives:      anew,
+				MaxIdleConnsPerHost:    l.Parallel,
+				IdleConnTimeout:        90 * time.Second,
+				MaxResponseHeaderBytes: maxHeader,
+				DisableCompression:     true, // a small answer could unpack to a large one
+				ForceAttemptHTTP2:      true,
 			},
-			TLSClientConfig:        &tls.Config{InsecureSkipVerify: o.Insecure},
-			TLSHandshakeTimeout:    timeout,
-			ResponseHeaderTimeout:  timeout,
-			MaxIdleConnsPerHost:    l.Parallel,
-			IdleConnTimeout:        90 * time.Second,
-			MaxResponseHeaderBytes: maxHeader,
-			DisableCompression:     true, // a small answer could unpack to a large one
-			ForceAttemptHTTP2:      true,
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		}
 	}
+	c.http, c.anew = over(false), over(true)
 	return c
 }
 
@@ -171,7 +180,11 @@ func (c *client) do(ctx context.Context, q request) *answer {
 		req.Host = host
 	}
 	a.began = c.now()
-	response, err := c.http.Do(req)
+	over := c.http
+	if q.anew {
+		over = c.anew
+	}
+	response, err := over.Do(req)
 	if err != nil {
 		a.ended, a.err = c.now(), err
 		return a

@@ -147,7 +147,7 @@ func (o *observation) incomplete(check, subject string) Result {
 // spared sees that a session that was not to end lives on. A refusal counts if a
 // new session of the same user is taken.
 func (r *run) spared(ctx context.Context, check string, l *life, ending *answer) (Result, error) {
-	last, refused, err := r.insist(ctx, func() (*answer, error) { return r.once(ctx, l) })
+	last, refused, err := r.insist(ctx, func() (*answer, error) { return r.once(ctx, l, false) })
 	if err != nil {
 		return Result{}, err
 	}

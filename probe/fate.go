@@ -117,15 +117,18 @@ func (o *observation) disagreement(check, none string, place, group func(*life) 
 	var unclear []*life
 	var says []string
 	var shown []*life
+	contradictory := ""
 	for _, g := range order {
 		var dead, living []*life
 		for _, l := range groups[g] {
-			switch l.fate() {
-			case refused, late:
+			switch f := l.fate(); {
+			case check == "route-disagrees" && (f == flapping || f == revived):
+				contradictory = l.route.line // by luck, or by time, and not by the route
+			case f == refused, f == late:
 				dead = append(dead, l)
-			case survived, flapping:
+			case f == survived, f == flapping:
 				living = append(living, l)
-			case unknown:
+			case f == unknown:
 				unclear = append(unclear, l)
 			}
 		}
@@ -146,6 +149,8 @@ func (o *observation) disagreement(check, none string, place, group func(*life) 
 		result.Evidence = append(o.evidence(shown[0]), o.evidence(shown[1])...)
 	case unclear != nil:
 		result.Verdict, result.Reason = Inconclusive, doubts(unclear, o.lives)
+	case contradictory != "":
+		result.Verdict, result.Reason = NotApplicable, "the answers of "+contradictory+" contradict each other, which is another finding"
 	default:
 		result.Verdict, result.Says = Pass, fmt.Sprintf("%d of them agree", len(seen))
 	}
@@ -181,8 +186,18 @@ func (o *observation) each(check string, passes string, fates []fate, say func(*
 	return result
 }
 
+// lateness reports what died late. Where what is the same artefact on another route
+// is refused and taken again, what looks like a late death is luck.
 func (o *observation) lateness() Result {
-	return o.each("death-is-late", "nothing that was refused had been taken after the logout", []fate{late}, func(l *life) string {
+	rest := *o
+	rest.lives = slices.DeleteFunc(slices.Clone(o.lives), func(l *life) bool {
+		return l.fate() == late && slices.ContainsFunc(o.lives, func(other *life) bool {
+			f := other.fate()
+			return (f == flapping || f == revived) && other.artefact.session == l.artefact.session &&
+				other.artefact.name == l.artefact.name && other.route.instance == l.route.instance
+		})
+	})
+	return rest.each("death-is-late", "nothing that was refused had been taken after the logout", []fate{late}, func(l *life) string {
 		alive, _ := l.lastAs(Alive)
 		dead, _ := l.firstAs(Dead)
 		return fmt.Sprintf("still alive %s after the logout, refused from %s on", round(alive), round(dead))

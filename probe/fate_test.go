@@ -51,6 +51,44 @@ func TestFateIsTheSequenceOfWhatWasProven(t *testing.T) {
 	}
 }
 
+// An artefact that one route refuses and takes again is not dead late on another one,
+// where luck would have it so; nor do the routes disagree. One on its own is.
+func TestLuckIsNoLateDeath(t *testing.T) {
+	r := testRun(t, "http://127.0.0.1:1")
+	ended := time.Now()
+	made := func(line string, classes ...Class) *life {
+		l := &life{route: newRoute(&target.Request{Line: target.Template(line)}, "http://a.test"), ended: ended}
+		l.artefact.name, l.artefact.session, l.artefact.kind = "access token", "ada#1", AccessToken
+		for i, class := range classes {
+			l.answers = append(l.answers, &answer{request: request{url: l.route.base()}, class: class, backed: true, began: ended.Add(time.Duration(i) * time.Second)})
+		}
+		return l
+	}
+	late, flaps, dead := made("GET /a", Alive, Dead), made("GET /b", Alive, Dead, Alive), made("GET /c", Dead, Dead)
+	for name, test := range map[string]struct {
+		lives       []*life
+		late, route Verdict
+		alive       Verdict
+	}{
+		"late":                {[]*life{late, dead}, Finding, Pass, Pass},
+		"luck":                {[]*life{late, flaps}, Pass, NotApplicable, Finding},
+		"luck, and a refusal": {[]*life{dead, flaps}, Pass, NotApplicable, Finding},
+	} {
+		o := &observation{run: r, lives: test.lives}
+		if got := o.lateness(); got.Verdict != test.late {
+			t.Errorf("%s: late: %s, %s", name, got.Verdict, got.Says)
+		}
+		if got := o.alive("access-token-alive-after-logout", "access token", test.lives); got.Verdict != test.alive {
+			t.Errorf("%s: alive: %s, %s%s", name, got.Verdict, got.Says, got.Reason)
+		}
+		for _, got := range o.patterns() {
+			if got.Check == "route-disagrees" && got.Verdict != test.route {
+				t.Errorf("%s: routes: %s, %s%s", name, got.Verdict, got.Says, got.Reason)
+			}
+		}
+	}
+}
+
 // The times of a life in a report: only what was begun after the end counts, and
 // only refusals that are backed.
 func TestTimesOfALife(t *testing.T) {

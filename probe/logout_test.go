@@ -107,11 +107,11 @@ func TestFlawsOfLogoutAreFoundAndNothingElseIs(t *testing.T) {
 		},
 		"it revives soon": {
 			flaws: labFlaws{alive: func(_ *lab, s *labSession, _ int, _ string) bool { return since(s) > 4*time.Second }},
-			found: []string{"revives"}, says: "refused 0s after the logout, and taken after 5s",
+			found: []string{"access-token-alive-after-logout", "revives"}, says: "refused 0s after the logout, and taken after 5s",
 		},
 		"a list forgets before the token expires": {
 			flaws:   labFlaws{alive: func(_ *lab, s *labSession, _ int, _ string) bool { return since(s) > 10*time.Minute }},
-			patient: true, found: []string{"revives"}, says: "taken after 14m",
+			patient: true, found: []string{"access-token-alive-after-logout", "revives"}, says: "taken after 14m",
 		},
 		"logout everywhere forgets the others": {
 			flaws: labFlaws{everywhere: func(l *lab, user string) {

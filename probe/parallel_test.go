@@ -12,6 +12,7 @@ func TestParallelRefreshes(t *testing.T) {
 		"grace":               {[]string{"grace"}, Pass},
 		"no rotation":         {[]string{"no rotation"}, Pass},
 		"not atomic":          {[]string{"rotation reads, then writes"}, Finding},
+		"seldom not atomic":   {[]string{"rotation reads, then writes", "the fourth meeting forks"}, Finding},
 		"several, forgiven":   {[]string{"old refresh token"}, Note},
 		"several, one logout": {[]string{"old refresh token", "keyed by text"}, Finding},
 		"client only":         {[]string{"client only"}, NotApplicable},

@@ -16,12 +16,16 @@ type life struct {
 	ended   time.Time
 	endedAt string
 	// look makes one request; nil means: replay the artefact on the route.
-	look func(context.Context) *answer
+	// anew says whether over a new connection.
+	look func(ctx context.Context, anew bool) *answer
 	// byOther: a session of another user backs refusals, if there is one, because
 	// those of the same user ended too.
 	byOther bool
 	before  *answer   // the control before the end; nil if there was none
 	answers []*answer // of what was begun after it
+	// spread is over how many new connections at once it is replayed at the last delay,
+	// beside the replay of every delay.
+	spread int
 
 	id    int // in the report, once filed
 	filed bool
@@ -39,8 +43,9 @@ const (
 // that ended at different times overlap. Without delays it takes those of the
 // description and, for a patient run, those until just before the artefact
 // expires. What would come after an artefact has expired by itself is left out. A
-// last replay that proves nothing is repeated. The error is that of the context,
-// or of a limit that is reached.
+// last replay that proves nothing is repeated. Every other replay is made over a
+// connection of its own. The error is that of the context, or of a limit that is
+// reached.
 func (r *run) watch(ctx context.Context, lives []*life, delays ...time.Duration) error {
 	all := newCrew(ctx)
 	errs := make([]error, len(lives))
@@ -108,7 +113,12 @@ func (r *run) follow(ctx context.Context, l *life, delays []time.Duration) error
 		if l.expired(r.options.Now()) {
 			return nil // the run was late
 		}
-		a, err := r.once(ctx, l)
+		if i == len(delays)-1 {
+			if err := r.spread(ctx, l); err != nil {
+				return err
+			}
+		}
+		a, err := r.once(ctx, l, i%2 == 1)
 		if err != nil {
 			return err
 		}
@@ -117,12 +127,62 @@ func (r *run) follow(ctx context.Context, l *life, delays []time.Duration) error
 			if err := r.options.Sleep(ctx, pause); err != nil {
 				return err
 			}
-			if a, err = r.once(ctx, l); err != nil {
+			if a, err = r.once(ctx, l, false); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// spread replays a life over several new connections at the same moment. Workers
+// behind one address may each have a memory of their own, and which of them answers
+// is a matter of luck: mostly that of the connection.
+func (r *run) spread(ctx context.Context, l *life) error {
+	answers, errs := make([]*answer, l.spread), make([]error, l.spread)
+	all := newCrew(ctx)
+	for i := range answers {
+		all.Go(func() { answers[i], errs[i] = r.replay(ctx, l, true) })
+	}
+	all.Wait()
+	answers = slices.DeleteFunc(answers, func(a *answer) bool { return a == nil })
+	slices.SortStableFunc(answers, func(a, b *answer) int { return a.began.Compare(b.began) })
+	for _, a := range answers {
+		a.spread = true
+	}
+	l.answers = append(l.answers, answers...)
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// spreadOver is over how many new connections at once an artefact is replayed at an
+// instance, on all its routes together. If one of two workers knows of the logout, all
+// of them meet it once in four thousand runs. Refresh tokens get fewer: each refusal of
+// one takes the refresh of another session to count.
+const (
+	spreadOver      = 12
+	spreadRefreshes = 4
+)
+
+// spreadOut shares the connections of each artefact at an instance among its routes.
+func spreadOut(lives []*life) {
+	of := func(l *life) string {
+		return l.artefact.session + " " + l.artefact.name + " " + l.route.instance
+	}
+	count := map[string]int{}
+	for _, l := range lives {
+		count[of(l)]++
+	}
+	for _, l := range lives {
+		n := count[of(l)]
+		if l.spread = (spreadOver + n - 1) / n; l.artefact.kind == RefreshToken {
+			l.spread = spreadRefreshes
+		}
+	}
 }
 
 // work waits for a free worker. There are as many as requests may be in flight, so
@@ -136,8 +196,18 @@ func (r *run) work(ctx context.Context) (release func(), err error) {
 	}
 }
 
-// once makes one request of a life, when a worker is free.
-func (r *run) once(ctx context.Context, l *life) (*answer, error) {
+// once makes one request of a life, and notes the answer.
+func (r *run) once(ctx context.Context, l *life, anew bool) (*answer, error) {
+	a, err := r.replay(ctx, l, anew)
+	if a != nil {
+		l.answers = append(l.answers, a)
+	}
+	return a, err
+}
+
+// replay makes one request of a life, when a worker is free. The answer is nil if
+// the context ends before.
+func (r *run) replay(ctx context.Context, l *life, anew bool) (*answer, error) {
 	release, err := r.work(ctx)
 	if err != nil {
 		return nil, err
@@ -145,9 +215,11 @@ func (r *run) once(ctx context.Context, l *life) (*answer, error) {
 	defer release()
 	var a *answer
 	if l.look != nil {
-		a = l.look(ctx)
+		a = l.look(ctx, anew)
 	} else {
-		a = r.ask(ctx, "replay", l.artefact, l.route)
+		held := l.artefact
+		held.anew = anew
+		a = r.ask(ctx, "replay", held, l.route)
 		user := l.artefact.user
 		if other, is := r.bystander(); l.byOther && is {
 			user = other
@@ -158,7 +230,6 @@ func (r *run) once(ctx context.Context, l *life) (*answer, error) {
 		a.class, a.note = Unclear, "it had expired by itself by then"
 	}
 	a.trim()
-	l.answers = append(l.answers, a)
 	return a, fatal(ctx, a.err)
 }
 

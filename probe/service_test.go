@@ -39,6 +39,7 @@ type service struct {
 	cutoff   map[string]int64
 	number   int
 	closers  map[string][]func() // of sockets, by session
+	meetings map[string]bool     // sessions of which two refreshes have met
 	locked   bool                // everybody is refused: an outage, or a lock-out
 
 	logins     []time.Time
@@ -52,7 +53,8 @@ type serviceSession struct {
 	generation int
 	refreshes  map[string]int // refresh token → generation
 	used       map[string]bool
-	access     string // the newest
+	rotating   map[string]bool // looked up, and not noted as used yet
+	access     string          // the newest
 	refresh    string
 }
 
@@ -64,7 +66,7 @@ const serviceURL = "http://127.0.0.1:8000"
 func newService(t *testing.T, flaws ...string) *service {
 	s := &service{
 		t: t, flaws: map[string]bool{}, key: ecKey(t, elliptic.P256()), sessions: map[string]*serviceSession{}, blocked: map[string]bool{},
-		password: map[string]string{"ada": "first-password", "alan": "other-password"}, cutoff: map[string]int64{}, closers: map[string][]func(){},
+		password: map[string]string{"ada": "first-password", "alan": "other-password"}, cutoff: map[string]int64{}, closers: map[string][]func(){}, meetings: map[string]bool{},
 	}
 	for _, flaw := range flaws {
 		s.flaws[flaw] = true
@@ -165,7 +167,7 @@ func (s *service) login(w http.ResponseWriter, q *http.Request) {
 		}
 	}
 	s.number++
-	session := &serviceSession{id: fmt.Sprint("session-", s.number), user: in.User, refreshes: map[string]int{}, used: map[string]bool{}}
+	session := &serviceSession{id: fmt.Sprint("session-", s.number), user: in.User, refreshes: map[string]int{}, used: map[string]bool{}, rotating: map[string]bool{}}
 	s.sessions[session.id] = session
 	s.hand(w, session)
 }
@@ -393,9 +395,16 @@ func (s *service) stale(session *serviceSession, token string) bool {
 		return false
 	}
 	used := session.used[token]
+	if session.rotating[token] {
+		s.meetings[session.id] = true
+	}
+	session.rotating[token] = true
 	s.mu.Unlock()
 	time.Sleep(10 * time.Millisecond)
 	s.mu.Lock()
+	if s.flaws["the fourth meeting forks"] && len(s.meetings) < 4 {
+		used = session.used[token]
+	}
 	session.used[token] = true
 	return used
 }

@@ -24,6 +24,7 @@ type session struct {
 	jar      *jar
 	born     time.Time // when the answer to its login had been read
 	renewed  time.Time // when it got what it holds now
+	anew     bool      // its logins, refreshes and logouts go over new connections
 	// lifetime is what the newest answer with tokens says of its access token
 	// (expires_in, RFC 6749, section 5.1); 0 if nothing.
 	lifetime time.Duration
@@ -162,6 +163,7 @@ func (r *run) perform(ctx context.Context, role string, s *session, steps target
 			return last, err
 		}
 		q.whole = carry == target.CarryCookies // a login or a refresh
+		q.anew = s.anew
 		if last, err = r.step(ctx, s, step, q); err != nil {
 			return last, err
 		}
@@ -216,7 +218,7 @@ func (r *run) step(ctx context.Context, s *session, step *target.Request, q requ
 		if redirects == maxRedirects {
 			return a, fmt.Errorf("%w: %s redirects more than %d times", errRefused, step, maxRedirects)
 		}
-		q = request{role: q.role + " (redirect)", session: q.session, artefact: q.artefact, method: http.MethodGet, url: to, header: http.Header{}, whole: q.whole}
+		q = request{role: q.role + " (redirect)", session: q.session, artefact: q.artefact, method: http.MethodGet, url: to, header: http.Header{}, whole: q.whole, anew: q.anew}
 		if cookies := s.jar.of(to, r.options.Now()); len(cookies) > 0 {
 			q.header.Set("Cookie", cookieHeader(cookies, func(c cookie) string { return c.value }))
 		}

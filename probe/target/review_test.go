@@ -65,7 +65,7 @@ func TestASchemaThatGrowsIsNoBomb(t *testing.T) {
 	select {
 	case err := <-done:
 		t.Log(time.Since(began), err)
-	case <-time.After(5 * time.Second):
-		t.Fatal("it takes more than 5 s")
+	case <-time.After(2 * time.Minute):
+		t.Fatal("it takes minutes")
 	}
 }
