@@ -145,6 +145,11 @@ func inspect(ctx context.Context, files *sources, fronts *frontends, set *rulese
 
 // parse reads the files side by side.
 func parse(ctx context.Context, files *sources, fronts *frontends, r *Report, progress func(done, all int)) ([]*program.File, error) {
+	// A busy machine takes seconds for it, which are not to be those of a file. If it
+	// fails, each file says so.
+	if slices.ContainsFunc(files.names, func(name string) bool { return path.Ext(name) != ".go" }) {
+		_ = fronts.parser.Compile(ctx)
+	}
 	parsed := make([]*program.File, len(files.names))
 	problems := make([][]FileError, len(files.names))
 	machine := make([]bool, len(files.names))

@@ -402,7 +402,7 @@ func FuzzParse(f *testing.F) {
 		if len(source) > 32<<10 {
 			return
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer cancel()
 		file, err := front.Parse(ctx, name, source)
 		if ctx.Err() != nil {

@@ -152,6 +152,14 @@ func (p *Parser) Parse(ctx context.Context, language Language, source []byte) (*
 	return nil, errors.Join(err, in.close(ctx))
 }
 
+// Compile makes p ready. Parse does it too, when the first file comes, and on that
+// file's time.
+func (p *Parser) Compile(ctx context.Context) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.compile(ctx)
+}
+
 // take gives an instance that nobody else has.
 func (p *Parser) take(ctx context.Context) (*instance, error) {
 	p.mu.Lock()

@@ -152,7 +152,7 @@ func scan(t *testing.T, e *entry) []lint.Finding {
 	for _, folder := range e.Source {
 		o.Paths = append(o.Paths, filepath.Join(dir, filepath.FromSlash(folder)))
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	start := time.Now()
 	r, err := lint.Check(ctx, o)
