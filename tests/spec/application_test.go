@@ -39,7 +39,7 @@ func applications(t *testing.T, l language) {
 			wires = append(wires, w)
 			id := cmp.Or(sc.App.Client, "app")
 			a := started{app: sc.App, URL: w.url, ID: id, Secret: server.vars["secret_"+id]}
-			a.Timeout = cmp.Or(a.Timeout, 5000)
+			a.Timeout = cmp.Or(a.Timeout, 20_000)
 			all = append(all, a)
 		})
 		addrs := l.start(t, all)

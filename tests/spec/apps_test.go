@@ -77,7 +77,7 @@ func nodeLanguages(t *testing.T) []language {
 func copiedNode(t *testing.T) (folder, at string) {
 	t.Helper()
 	need.Commands(t, "NODE", "the guarded applications in JavaScript", "node", "npm")
-	folder = copied(t, "sdk/node/test/spec.test.mjs")
+	folder = copied(t, "sdk/node/test/spec.test.mjs", "sdk/node/test/server.mjs")
 	at = filepath.Join(folder, "sdk", "node")
 	npm.SDK(t, root, at)
 	modules, err := filepath.Abs(filepath.Join(root, "sdk", "node", "node_modules"))
@@ -191,7 +191,7 @@ func process(folder string, env []string, name string, args ...string) func(*tes
 				if err != nil {
 					t.Errorf("%s: %v", name, err)
 				}
-			case <-time.After(10 * time.Second):
+			case <-time.After(time.Minute):
 				t.Errorf("%s does not end with its standard input", name)
 				_ = cmd.Process.Kill()
 				<-over

@@ -73,7 +73,7 @@ func clientVector(t *testing.T, s *suite, v *vector, call string) {
 	r, err := s.reply(v.Reply)
 	must(t, err)
 	var i impostor
-	o := client.Options{Server: i.serve(t, &r), ID: "app", Secret: "secret", Audience: v.Client.Audience, Timeout: 5 * time.Second}
+	o := client.Options{Server: i.serve(t, &r), ID: "app", Secret: "secret", Audience: v.Client.Audience, Timeout: 20 * time.Second}
 	if v.Client.ID != "" {
 		o.ID, o.Secret = string(v.Client.ID), rescind.Secret(v.Client.Secret)
 	}
@@ -85,7 +85,7 @@ func clientVector(t *testing.T, s *suite, v *vector, call string) {
 	defer c.Close()
 	began := time.Now()
 	access, err := ask(t.Context(), c, v, call)
-	if took := time.Since(began); r.End != "" && took > 3*time.Second {
+	if took := time.Since(began); r.End != "" && took > 20*time.Second {
 		t.Errorf("it took %v", took)
 	}
 	if got := outcome(err); got != v.Outcome {

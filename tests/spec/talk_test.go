@@ -194,7 +194,7 @@ func send(addr string, raw []byte, method string) (*answer, error) {
 		return nil, err
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(started.Add(20 * time.Second)); err != nil {
+	if err := conn.SetDeadline(started.Add(time.Minute)); err != nil {
 		return nil, err
 	}
 	// A server may answer before it has read everything.
