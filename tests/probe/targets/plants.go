@@ -211,7 +211,7 @@ func blocklists() []Plant {
 		}, {
 			Name: "blocklist-entry-expires-first", Sound: Options{Access: 12 * time.Second, Blocklist: &Blocklist{}}, Patient: true,
 			Flaw:  func(o *Options) { o.Blocklist = &Blocklist{Keeps: 6 * time.Second} },
-			Finds: []string{"revives"}, May: []string{"access-token-alive-after-logout", "token-variant-alive-after-logout"},
+			Finds: []string{"access-token-alive-after-logout", "revives"}, May: []string{"token-variant-alive-after-logout"},
 			Shows: func(t testing.TB, a *Notes) bool {
 				v := a.Login(t, "ada")
 				v.Logout(t)
