@@ -3,6 +3,7 @@ package rescind_test
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -52,6 +53,56 @@ func TestNobodyPassesWhileTheStoreIsCompared(t *testing.T) {
 			t.Errorf("once it has been: %v", err)
 		}
 		w.dead("app", a)
+	})
+}
+
+// failing is a store whose first reading of its configuration is slow, and fails.
+type failing struct {
+	held
+	once *sync.Once
+}
+
+func (f failing) Config(ctx context.Context) (cfg rescind.StoreConfig, err error) {
+	f.once.Do(func() {
+		_, _ = f.held.Config(ctx)
+		err = rescind.ErrUnavailable
+	})
+	if err == nil {
+		cfg, err = f.Store.Config(ctx)
+	}
+	return cfg, err
+}
+
+// TestTheFirstRequestAfterAnOutageIsAnswered: a comparison that is under way when the
+// store comes back fails of the outage, and not on those who came when it was over.
+func TestTheFirstRequestAfterAnOutageIsAnswered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var a, b rescind.Grant
+		w, now, _ := newSwitching(t, func(w *world) { a, b = w.login("alice", "app"), w.login("bob", "app") })
+		w.logout(a)
+		whole := now.Store
+		now.Store = cut{whole}
+		if err := w.check(b.AccessToken); !errors.Is(err, rescind.ErrUnavailable) {
+			t.Fatalf("outage: %v", err)
+		}
+		broken := failing{held{whole, make(chan struct{}, 1), make(chan struct{})}, new(sync.Once)}
+		now.Store = broken
+		results := make([]chan error, 4)
+		for i := range results {
+			results[i] = make(chan error, 1)
+		}
+		go func() { results[0] <- w.check(b.AccessToken) }()
+		<-broken.reading
+		for i, token := range []rescind.Secret{b.AccessToken, b.AccessToken, a.AccessToken} {
+			go func() { results[i+1] <- w.check(token) }()
+		}
+		synctest.Wait()
+		close(broken.release)
+		for i, want := range []error{rescind.ErrUnavailable, nil, nil, rescind.ErrInactive} {
+			if err := <-results[i]; !errors.Is(err, want) {
+				t.Errorf("request %d: %v, want %v", i, err, want)
+			}
+		}
 	})
 }
 

@@ -148,24 +148,40 @@ func (k *acknowledged) under(epoch string) []Position {
 }
 
 // assure returns once the store has been compared with what is remembered, and
-// what contradicted it has been ended.
+// what contradicted it has been ended. A comparison that was under way and failed
+// may have met an outage that is over: then there is one more.
 func (a *Authority) assure(ctx context.Context) error {
-	a.inquiries.mu.Lock()
-	q := a.inquiries.now
-	if q == nil {
-		q = &inquiry{done: make(chan struct{})}
-		a.inquiries.now = q
-		go func() {
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime) // others wait for it too
-			defer cancel()
-			q.err = a.compare(ctx)
-			a.inquiries.mu.Lock()
-			a.inquiries.now = nil
-			a.inquiries.mu.Unlock()
-			close(q.done)
-		}()
+	q, joined := a.inquire(ctx)
+	err := q.answer(ctx)
+	if err != nil && joined && ctx.Err() == nil {
+		q, _ = a.inquire(ctx)
+		err = q.answer(ctx)
 	}
-	a.inquiries.mu.Unlock()
+	return err
+}
+
+// inquire joins the comparison under way, or begins one.
+func (a *Authority) inquire(ctx context.Context) (q *inquiry, joined bool) {
+	a.inquiries.mu.Lock()
+	defer a.inquiries.mu.Unlock()
+	if a.inquiries.now != nil {
+		return a.inquiries.now, true
+	}
+	q = &inquiry{done: make(chan struct{})}
+	a.inquiries.now = q
+	go func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime) // others wait for it too
+		defer cancel()
+		q.err = a.compare(ctx)
+		a.inquiries.mu.Lock()
+		a.inquiries.now = nil
+		a.inquiries.mu.Unlock()
+		close(q.done)
+	}()
+	return q, false
+}
+
+func (q *inquiry) answer(ctx context.Context) error {
 	select {
 	case <-q.done:
 		return q.err

@@ -82,6 +82,9 @@ func TestEveryClauseIsSeenToFail(t *testing.T) {
 					t.Fatal("there is no such clause")
 				}
 				how := watch(t, b.shards, b.plant, c.run)
+				for tries := 1; how == "" && tries < 10 && slices.ContainsFunc(raceClauses(), func(r clause) bool { return r.name == name }); tries++ {
+					how = watch(t, b.shards, b.plant, c.run) // two calls may miss each other, where there is one processor
+				}
 				if how == "" {
 					t.Fatal("the clause does not find the bug")
 				}
