@@ -144,13 +144,6 @@ func (r *reader) take(n int) []byte {
 	return v
 }
 
-func (r *reader) byte() byte {
-	if v := r.take(1); len(v) == 1 {
-		return v[0]
-	}
-	return 0
-}
-
 func (r *reader) uvarint() uint64 {
 	v, n := binary.Uvarint(r.b)
 	if r.bad || n <= 0 {
